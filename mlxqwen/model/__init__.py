@@ -1,0 +1,1 @@
+"""Arrays to arrays: the Qwen family's decoder, its layers and caches."""

@@ -1,0 +1,1 @@
+"""Turn a Qwen checkpoint into a quantised MLX one, tensor by tensor."""
