@@ -1,0 +1,69 @@
+"""What the conversation store hands out: frozen records, one per row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+State = Literal["streaming", "done", "stopped", "interrupted", "error"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One conversation; ``leaf_id`` is the last message of the branch that is open."""
+
+    id: int
+    title: str
+    leaf_id: int | None
+    model_id: str
+    system: str
+    params: Mapping[str, Any]
+    pinned: bool
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation's tree. Times in seconds since 1970 unless named ``_ms``."""
+
+    id: int
+    conversation_id: int
+    parent_id: int | None
+    role: Role
+    text: str
+    reasoning: str
+    state: State
+    note: str
+    """Why it ended, where that is not plain from ``state``: the sentence of an error."""
+    model_id: str
+    seed: int | None
+    n_prompt: int | None
+    n_gen: int | None
+    ttft_ms: float | None
+    tok_s: float | None
+    thinking_ms: float | None
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a finished answer cost: token counts, milliseconds, tokens per second."""
+
+    n_prompt: int | None = None
+    n_gen: int | None = None
+    ttft_ms: float | None = None
+    tok_s: float | None = None
+    thinking_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A message that a search found, with the passage around what matched."""
+
+    message_id: int
+    conversation_id: int
+    title: str
+    role: Role
+    passage: str
