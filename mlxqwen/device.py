@@ -1,0 +1,111 @@
+"""What this machine computes on, decided once.
+
+``memory_budget`` and ``total_memory`` need no MLX, so that plans can be made in a process that
+never loads it; ``device()`` asks MLX.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+Kind = Literal["metal", "cuda", "cpu"]
+
+# Share of an Apple machine's memory that the GPU may wire: Metal's recommendedMaxWorkingSetSize is
+# about two thirds up to 36 GB and three quarters above.
+_WORKING_SET_SMALL, _WORKING_SET_LARGE, _WORKING_SET_STEP = 0.66, 0.75, 36 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The processor that MLX uses here.
+
+    Attributes:
+        kind: Backend of MLX's default device.
+        name: The chip as MLX names it.
+        prefill_chunk: Prompt tokens handed over at once. Small on the CPU, where a chunk of a
+            large model takes seconds and cancelling waits for its end.
+    """
+
+    kind: Kind
+    name: str
+    prefill_chunk: int
+
+    def compute_dtype(self, stored: mx.Dtype) -> mx.Dtype:
+        """The dtype to compute in, for weights stored as ``stored``.
+
+        MLX's CPU backend multiplies 4-bit matrices 8 times faster in float32 than in bfloat16
+        and 40 times faster than in float16, so the CPU always computes in float32.
+        """
+        import mlx.core as mx
+
+        return mx.float32 if self.kind == "cpu" else stored
+
+
+@cache
+def device() -> Device:
+    """The device of MLX's default stream; decided on the first call."""
+    import mlx.core as mx
+
+    if mx.default_device().type == mx.DeviceType.cpu:
+        kind: Kind = "cpu"
+    else:
+        kind = "metal" if mx.metal.is_available() else "cuda"
+    name = str(mx.device_info().get("device_name", kind))
+    return Device(kind=kind, name=name, prefill_chunk=256 if kind == "cpu" else 2048)
+
+
+def _sysctl(name: str) -> int | None:
+    """An integer from macOS's sysctl; None where the name does not exist."""
+    result = subprocess.run(
+        ["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=False
+    )
+    text = result.stdout.strip()
+    return int(text) if result.returncode == 0 and text.isdigit() else None
+
+
+@cache
+def total_memory() -> int:
+    """Physical memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _cgroup_limit() -> int | None:
+    """Memory limit of this Linux control group in bytes; None where there is none."""
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return int(text) if text.isdigit() else None
+
+
+def _available_memory() -> int:
+    """Memory that Linux can give without swapping, in bytes."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return total_memory()
+
+
+def memory_budget() -> int:
+    """Bytes that weights, cache and workspace may take together on this machine.
+
+    On a Mac the GPU's working-set limit (``iogpu.wired_limit_mb`` where the user set one); on
+    Linux what the kernel calls available, within the control group's limit.
+    """
+    total = total_memory()
+    if sys.platform == "darwin":
+        wired = _sysctl("iogpu.wired_limit_mb")
+        if wired:
+            return wired << 20
+        share = _WORKING_SET_SMALL if total <= _WORKING_SET_STEP else _WORKING_SET_LARGE
+        return int(total * share)
+    limit = _cgroup_limit()
+    available = _available_memory()
+    return min(available, limit) if limit is not None else available

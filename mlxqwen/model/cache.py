@@ -1,0 +1,156 @@
+"""What a model remembers of the tokens it has read.
+
+One contract for every kind of layer state: ``reserve`` room, let the layers write, ``advance``;
+``trim`` tokens off the end; ``snapshot`` and ``restore`` a position; ``nbytes``, ``arrays``.
+
+Keys and values of a layer share one buffer ``(B, 2·Hkv, T, D)``: one write per step, and reading
+is two slices that copy nothing. A buffer grows in buckets, one layer after the other, each copy
+finished before the next begins, so that growing never holds two generations of all layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+
+if TYPE_CHECKING:
+    from .decoder import Model
+
+_BUCKET = 256
+# Beyond this many tokens capacity is rounded up to a sixteenth of itself: at most 1.07 times used.
+_PROPORTIONAL_FROM = 4096
+
+
+def capacity_for(tokens: int) -> int:
+    """Tokens of room to allocate when ``tokens`` are needed."""
+    step = _BUCKET
+    while tokens > _PROPORTIONAL_FROM and step * 16 < tokens:
+        step *= 2
+    return -(-tokens // step) * step
+
+
+class KVCache:
+    """Keys and values of one attention layer."""
+
+    def __init__(self, heads: int, head_dim: int, dtype: mx.Dtype) -> None:
+        self._heads = heads
+        self._head_dim = head_dim
+        self._dtype = dtype
+        self._buffer: mx.array | None = None
+
+    @property
+    def capacity(self) -> int:
+        """Tokens the buffer has room for."""
+        return 0 if self._buffer is None else self._buffer.shape[2]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return 0 if self._buffer is None else self._buffer.nbytes
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        """The buffer, for evaluation."""
+        return [] if self._buffer is None else [self._buffer]
+
+    def reserve(self, batch: int, used: int, tokens: int) -> None:
+        """Makes room for ``tokens`` in all, keeping the first ``used``; evaluates the copy."""
+        if tokens <= self.capacity:
+            return
+        shape = (batch, 2 * self._heads, capacity_for(tokens), self._head_dim)
+        grown = mx.zeros(shape, self._dtype)
+        if self._buffer is not None and used:
+            grown[:, :, :used] = self._buffer[:, :, :used]
+        self._buffer = None
+        mx.eval(grown)
+        self._buffer = grown
+
+    def write(self, kv: mx.array, offset: int) -> tuple[mx.array, mx.array]:
+        """Stores ``kv`` (B, 2·Hkv, L, D) at ``offset``; keys and values up to there.
+
+        Returns two views ``(B, Hkv, offset + L, D)``.
+        """
+        assert self._buffer is not None, "reserve() comes before write()"
+        end = offset + kv.shape[2]
+        self._buffer[:, :, offset:end] = kv
+        return (
+            self._buffer[:, : self._heads, :end],
+            self._buffer[:, self._heads :, :end],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A position to come back to."""
+
+    offset: int
+
+
+class Cache:
+    """State of all layers of one model for one batch of sequences.
+
+    Args:
+        layers: One ``KVCache`` per layer.
+        left_padding: Per row the number of padding tokens at its start, for batches of prompts of
+            different length; None where no row has any.
+    """
+
+    def __init__(self, layers: Sequence[KVCache], left_padding: Sequence[int] | None) -> None:
+        self.layers = tuple(layers)
+        padded = left_padding is not None and any(left_padding)
+        self.left_padding = mx.array(list(left_padding)) if left_padding and padded else None
+        self._offset = 0
+
+    @property
+    def offset(self) -> int:
+        """Tokens read so far, padding included."""
+        return self._offset
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by all layers."""
+        return sum(layer.nbytes for layer in self.layers)
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        """Every array of the state: evaluating these finishes all pending writes."""
+        return [array for layer in self.layers for array in layer.arrays]
+
+    def reserve(self, batch: int, tokens: int) -> None:
+        """Makes room for ``tokens`` more in each of ``batch`` sequences."""
+        for layer in self.layers:
+            layer.reserve(batch, self._offset, self._offset + tokens)
+
+    def advance(self, tokens: int) -> None:
+        """Commits ``tokens`` that every layer has written."""
+        self._offset += tokens
+
+    def trim(self, tokens: int) -> None:
+        """Forgets the last ``tokens``."""
+        assert 0 <= tokens <= self._offset, (tokens, self._offset)
+        self._offset -= tokens
+
+    def snapshot(self) -> Snapshot:
+        """This position; costs nothing, for keys and values behind it stay where they are."""
+        return Snapshot(self._offset)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Goes back to a snapshot of this cache. Raises ``ValueError`` if it lies ahead."""
+        if snapshot.offset > self._offset:
+            raise ValueError(f"snapshot at {snapshot.offset} lies ahead of {self._offset}")
+        self._offset = snapshot.offset
+
+
+def make_cache(model: Model, left_padding: Sequence[int] | None = None) -> Cache:
+    """An empty cache for ``model``.
+
+    Args:
+        left_padding: For a batch, the padding tokens at the start of each row.
+    """
+    config = model.config
+    heads, width = config.num_key_value_heads, config.head_dim
+    layers = [KVCache(heads, width, model.dtype) for _ in range(config.num_hidden_layers)]
+    return Cache(layers, left_padding)
