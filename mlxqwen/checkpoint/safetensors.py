@@ -1,0 +1,384 @@
+"""The safetensors format, read and written without NumPy or MLX.
+
+A file is an 8-byte little-endian header length, a JSON header padded with spaces, and the data.
+The header maps a tensor name to ``{"dtype", "shape", "data_offsets": [begin, end]}``, with offsets
+counted from the end of the header, and ``__metadata__`` to a dictionary of strings. Data are
+little-endian, in C order, and fill the file without holes or overlaps
+(https://huggingface.co/docs/safetensors). Nothing here ever reads a whole file: headers come
+first, then positioned reads and writes of row ranges.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+from ..errors import CheckpointError, OutputError
+
+if sys.platform == "darwin":
+    import fcntl
+
+DTYPE_BYTES: Mapping[str, int] = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
+    "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
+    "U32": 4, "I32": 4, "F32": 4,
+    "U64": 8, "I64": 8, "F64": 8, "C64": 8,
+}  # fmt: skip
+
+# The limit of the reference implementation; a longer header is a file of another kind.
+MAX_HEADER_BYTES = 100_000_000
+
+# One read or write call moves at most this much: macOS refuses more than 2³¹ - 1 bytes.
+_CALL_BYTES = 1 << 30
+
+_DAMAGED = "The file is damaged or of another kind: download it again."
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Where one tensor lies. ``start`` is the absolute byte offset of its data in ``path``."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    path: Path
+    start: int
+    nbytes: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row, a vector along the last axis."""
+        return (self.shape[-1] if self.shape else 1) * DTYPE_BYTES[self.dtype]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the tensor with all leading axes flattened; a scalar is one row."""
+        return prod(self.shape[:-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The tensors of one file by name, in the order of their data, and its metadata."""
+
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str]
+
+
+def read_header(path: Path) -> Header:
+    """Read and check one file's header; no data are read.
+
+    Raises:
+        CheckpointError: The file cannot be read, is no safetensors file, is truncated, or its
+            header does not describe its data exactly (unknown dtype, shape and range at odds,
+            overlap, hole, duplicate name).
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            prefix = file.read(8)
+            if prefix == b"version ":
+                raise CheckpointError(
+                    f"{path} is a Git LFS pointer, not the weights.",
+                    "Run `git lfs pull` in that folder, or download the file again.",
+                )
+            if len(prefix) < 8:
+                raise CheckpointError(
+                    f"{path} has {size} bytes, fewer than the 8 a safetensors file begins with.",
+                    "Download it again.",
+                )
+            length = int.from_bytes(prefix, "little")
+            if length > MAX_HEADER_BYTES or length < 2:
+                raise CheckpointError(
+                    f"{path} claims a header of {length:,} bytes, so it is no safetensors file.",
+                    _DAMAGED,
+                )
+            if 8 + length > size:
+                raise _truncated(path, 8 + length, size, "its header alone needs")
+            text = file.read(length)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
+        ) from error
+    return _parse_header(path, text, size)
+
+
+def read_rows(info: TensorInfo, start: int, stop: int) -> bytearray:
+    """Read rows ``start`` to ``stop`` (see ``TensorInfo.rows``) and nothing else of the file.
+
+    Raises:
+        CheckpointError: The file vanished, cannot be read, or has become shorter.
+    """
+    data = bytearray((stop - start) * info.row_bytes)
+    read_rows_into(info, start, memoryview(data))
+    return data
+
+
+def read_rows_into(info: TensorInfo, start: int, buffer: memoryview) -> None:
+    """Fill ``buffer`` (bytes, whole rows) from row ``start`` on; as ``read_rows`` otherwise."""
+    begin, count = start * info.row_bytes, buffer.nbytes
+    if begin < 0 or begin + count > info.nbytes:
+        raise ValueError(f"bytes {begin} to {begin + count} are outside {info.name}")
+    done = 0
+    try:
+        with info.path.open("rb", buffering=0) as file:
+            file.seek(info.start + begin)
+            while done < count:
+                got = file.readinto(buffer[done : done + _CALL_BYTES])
+                if not got:
+                    size = os.fstat(file.fileno()).st_size
+                    raise _truncated(info.path, info.start + info.nbytes, size, "it needs")
+                done += got
+    except OSError as error:
+        raise CheckpointError(
+            f"{info.path} cannot be read: {error.strerror}.", "Check the disk it lies on."
+        ) from error
+
+
+def sync(descriptor: int) -> None:
+    """Bring a file's or folder's data to stable storage.
+
+    On macOS ``fsync`` leaves data in the drive's cache; F_FULLFSYNC flushes it, where the file
+    system knows it.
+    """
+    if sys.platform == "darwin":
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+        except OSError:
+            pass  # network and foreign file systems lack it: the next line is all there is
+    os.fsync(descriptor)
+
+
+class SafetensorsWriter:
+    """Writes one file whose tensors are known beforehand, in any order and in pieces.
+
+    The file is created with its full size first, so a full disk shows before any work. As a
+    context manager it closes on success; on an error it deletes the file.
+
+    Args:
+        path: A file that does not exist yet.
+        tensors: Name, dtype and shape of each tensor in the order of their data.
+        metadata: Strings for ``__metadata__``.
+
+    Raises:
+        OutputError: The file exists, cannot be created, or does not fit on the disk.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        tensors: Sequence[tuple[str, str, tuple[int, ...]]],
+        metadata: Mapping[str, str],
+    ) -> None:
+        header, self._ranges, self.nbytes = layout_header(tensors, metadata)
+        self.path = path
+        self._written: dict[str, list[tuple[int, int]]] = {name: [] for name in self._ranges}
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        self._open = True
+        try:
+            _allocate(self._fd, self.nbytes)
+            self._put(header, 0)
+        except BaseException as error:
+            self.abort()
+            if isinstance(error, OSError):
+                raise _unwritable(path, error) from error
+            raise
+
+    def write(self, name: str, data: bytes | bytearray | memoryview, *, offset: int = 0) -> None:
+        """Write ``data`` (C-contiguous, any item format) ``offset`` bytes into tensor ``name``.
+
+        Raises:
+            OutputError: The disk is full or the write failed.
+            ValueError: The bytes would leave the tensor.
+        """
+        begin, end = self._ranges[name]
+        view = memoryview(data).cast("B")
+        if offset < 0 or begin + offset + view.nbytes > end:
+            raise ValueError(f"{view.nbytes} bytes at {offset} do not lie inside {name}")
+        try:
+            self._put(view, begin + offset)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        _add_range(self._written[name], offset, offset + view.nbytes)
+
+    def close(self) -> None:
+        """Check that every byte was written, sync and close.
+
+        Raises:
+            OutputError: A tensor has unwritten bytes (the file is deleted), or the sync failed.
+        """
+        for name, (begin, end) in self._ranges.items():
+            if end > begin and self._written[name] != [(0, end - begin)]:
+                self.abort()
+                raise OutputError(
+                    f"{self.path} was closed with unwritten bytes in {name}.",
+                    "This is a fault of the program: please report it.",
+                )
+        try:
+            sync(self._fd)
+        except OSError as error:
+            self.abort()
+            raise _unwritable(self.path, error) from error
+        self._open = False
+        os.close(self._fd)
+
+    def abort(self) -> None:
+        """Close without checks and delete the file; harmless when it is closed already."""
+        if self._open:
+            self._open = False
+            os.close(self._fd)
+            self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _put(self, data: bytes | memoryview, position: int) -> None:
+        view = memoryview(data)
+        done = 0
+        while done < view.nbytes:
+            done += os.pwrite(self._fd, view[done : done + _CALL_BYTES], position + done)
+
+
+def layout_header(
+    tensors: Sequence[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str]
+) -> tuple[bytes, dict[str, tuple[int, int]], int]:
+    """A file's first bytes, each tensor's absolute byte range, and the file's size."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    ranges: dict[str, tuple[int, int]] = {}
+    end = 0
+    for name, dtype, shape in tensors:
+        if name in ranges or name == "__metadata__":
+            raise ValueError(f"tensor name {name!r} occurs twice or is reserved")
+        begin, end = end, end + prod(shape) * DTYPE_BYTES[dtype]
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+        ranges[name] = (begin, end)
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    # The data begin on a multiple of 8, so that readers that map the file see aligned numbers.
+    text += b" " * (-len(text) % 8)
+    base = 8 + len(text)
+    absolute = {name: (base + a, base + b) for name, (a, b) in ranges.items()}
+    return len(text).to_bytes(8, "little") + text, absolute, base + end
+
+
+def _parse_header(path: Path, text: bytes, size: int) -> Header:
+    if not text.startswith(b"{"):
+        raise CheckpointError(f"{path} has no JSON header, so it is no safetensors file.", _DAMAGED)
+    try:
+        # Pairs, because a dictionary would hide a name that occurs twice.
+        parsed: object = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} has an unreadable header: {error}.", _DAMAGED) from error
+    entries = cast("dict[str, object]", parsed)
+    metadata = entries.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(
+        isinstance(value, str) for value in cast("dict[str, object]", metadata).values()
+    ):
+        raise CheckpointError(f"{path} has metadata that are not strings.", _DAMAGED)
+    base = 8 + len(text)
+    infos = [_parse_entry(path, name, entry, base) for name, entry in entries.items()]
+    infos.sort(key=lambda info: (info.start, info.nbytes))
+    position = base
+    for info in infos:
+        if info.start != position:
+            fault = "overlaps another tensor" if info.start < position else "leaves a hole"
+            raise CheckpointError(f"{path}: {info.name} {fault} in the data.", _DAMAGED)
+        position += info.nbytes
+    if position > size:
+        raise _truncated(path, position, size, "its header promises")
+    if position < size:
+        raise CheckpointError(
+            f"{path} has {size - position:,} bytes after its last tensor.", _DAMAGED
+        )
+    return Header({i.name: i for i in infos}, cast("dict[str, str]", metadata))
+
+
+def _parse_entry(path: Path, name: str, entry: object, base: int) -> TensorInfo:
+    fields = cast("dict[str, object]", entry) if isinstance(entry, dict) else {}
+    dtype, shape, offsets = (fields.get(k) for k in ("dtype", "shape", "data_offsets"))
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+        raise CheckpointError(f"{path}: {name} has the unknown dtype {dtype!r}.", _DAMAGED)
+    if not (_is_sizes(shape) and _is_sizes(offsets)) or len(cast("list[int]", offsets)) != 2:
+        raise CheckpointError(f"{path}: {name} has no valid shape and data_offsets.", _DAMAGED)
+    begin, end = cast("list[int]", offsets)
+    sizes = tuple(cast("list[int]", shape))
+    nbytes = prod(sizes) * DTYPE_BYTES[dtype]
+    if end - begin != nbytes:
+        raise CheckpointError(
+            f"{path}: {name} of shape {list(sizes)} and dtype {dtype} needs {nbytes:,} bytes, "
+            f"but its range holds {end - begin:,}.",
+            _DAMAGED,
+        )
+    return TensorInfo(name, dtype, sizes, path, base + begin, nbytes)
+
+
+def _is_sizes(value: object) -> bool:
+    if not isinstance(value, list):
+        return False
+    return all(type(v) is int and v >= 0 for v in cast("list[object]", value))
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} occurs twice")
+    return entries
+
+
+def _add_range(ranges: list[tuple[int, int]], begin: int, end: int) -> None:
+    """Insert [begin, end) into sorted, disjoint ``ranges`` and merge what touches it."""
+    first = bisect_left(ranges, begin, key=lambda r: r[1])
+    last = first
+    while last < len(ranges) and ranges[last][0] <= end:
+        begin, end = min(begin, ranges[last][0]), max(end, ranges[last][1])
+        last += 1
+    ranges[first:last] = [(begin, end)]
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    if sys.platform == "darwin":
+        os.ftruncate(descriptor, size)  # no posix_fallocate there; a full disk shows on writing
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        os.ftruncate(descriptor, size)  # a file system that cannot reserve space
+
+
+def _truncated(path: Path, expected: int, actual: int, promise: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is truncated: {promise} {expected:,} bytes, but the file has {actual:,}.",
+        "Download it again.",
+    )
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"{path} cannot be written: {error.strerror}.", "Free space there or choose another folder."
+    )
