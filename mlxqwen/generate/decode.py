@@ -1,0 +1,115 @@
+"""Prompt ids in, answer ids out: chunked prefill and pipelined decoding. Knows no text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import cast
+
+import mlx.core as mx
+
+from ..device import device
+from ..model.cache import Cache, make_cache
+from ..model.decoder import Model
+from .options import GREEDY, Sampling
+from .sampling import Sampler
+
+
+def prefill(
+    model: Model,
+    tokens: Sequence[int],
+    cache: Cache,
+    *,
+    on_progress: Callable[[int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> bool:
+    """Reads ``tokens`` into ``cache``, a chunk at a time.
+
+    Only the cache is evaluated: the output head and the last layer's feed-forward, which nothing
+    here needs, are never computed.
+
+    Args:
+        on_progress: Called after each chunk with the tokens read so far.
+        should_stop: Asked before each chunk; true ends the reading, with ``cache`` valid for what
+            was read.
+
+    Returns:
+        Whether all tokens were read.
+    """
+    here = device()
+    for start in range(0, len(tokens), here.prefill_chunk):
+        if should_stop is not None and should_stop():
+            return False
+        chunk = list(tokens[start : start + here.prefill_chunk])
+        model.hidden(mx.array(chunk)[None], cache)
+        mx.eval(cache.arrays)
+        if here.kind != "cpu":
+            mx.clear_cache()
+        if on_progress is not None:
+            on_progress(start + len(chunk))
+    return True
+
+
+def generate_tokens(
+    model: Model,
+    prompt: Sequence[int],
+    *,
+    cache: Cache | None = None,
+    sampling: Sampling = GREEDY,
+    max_tokens: int = 256,
+    eos_token_ids: Collection[int] = (),
+    history: Sequence[int] = (),
+    on_progress: Callable[[int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[int]:
+    """Yields token ids, one at a time; the last one may be an EOS.
+
+    Decoding is pipelined: while the caller handles token n, token n + 1 is being computed. The
+    cache has then read every token that was yielded, except a last one that nothing follows:
+    ``cache.offset`` says which.
+
+    Args:
+        model: From ``load``.
+        prompt: Token ids still to be read, at least one.
+        cache: What was read before; a new one by default.
+        sampling: ``None`` fields are neutral; greedy by default.
+        max_tokens: Ends after so many.
+        eos_token_ids: Ids that end the generation after being yielded.
+        history: Tokens that the cache has read already, for the repetition penalty.
+        on_progress, should_stop: As in ``prefill``; ``should_stop`` is also asked at every token.
+
+    Raises:
+        ValueError: if ``prompt`` is empty.
+    """
+    if not prompt:
+        raise ValueError("a prompt needs at least one token")
+    if max_tokens < 1:
+        return
+    cache = cache if cache is not None else make_cache(model)
+    stop = should_stop if should_stop is not None else _never
+    if not prefill(model, prompt[:-1], cache, on_progress=on_progress, should_stop=stop):
+        return
+    sampler = Sampler(sampling, model.config.vocab_size, (*history, *prompt))
+
+    def step(tokens: mx.array) -> mx.array:
+        """``(1,) -> (1,)``: reads one token, starts computing the next."""
+        chosen = sampler(model(tokens[:, None], cache)[:, -1])
+        mx.async_eval(chosen)
+        return chosen
+
+    if stop():
+        return
+    pending = step(mx.array([prompt[-1]]))
+    if on_progress is not None:
+        on_progress(len(prompt))
+    for count in range(1, max_tokens + 1):
+        current = pending
+        if count < max_tokens:
+            pending = step(current)
+        token = cast(int, current.item())
+        yield token
+        if token in eos_token_ids or stop():
+            return
+
+
+def _never() -> bool:
+    return False
