@@ -1,0 +1,62 @@
+"""How a command fails: one sentence and the next step on standard error, and an exit status."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import typer
+
+from mlxqwen.errors import MlxqwenError
+
+DEBUG = "MLXQWEN_DEBUG"
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+@contextmanager
+def reported() -> Generator[None, None, None]:
+    """Turn what a command raises into a sentence and an exit status.
+
+    Tracebacks appear only with ``--debug`` (or ``MLXQWEN_DEBUG=1``). A reader that closed the pipe
+    has seen enough: that is no failure to talk about.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise typer.Exit(INTERRUPTED) from error
+    except BrokenPipeError as error:
+        # What is still buffered would be flushed at exit, and fail again with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from error
+    except MlxqwenError as error:
+        if os.environ.get(DEBUG):
+            raise
+        _say(str(error))
+        raise typer.Exit(error.exit_code) from error
+    except OSError as error:
+        if os.environ.get(DEBUG):
+            raise
+        _say(_sentence(error))
+        raise typer.Exit(1) from error
+
+
+def _say(text: str) -> None:
+    print(f"mlxqwen: {text}", file=sys.stderr)
+
+
+def _sentence(error: OSError) -> str:
+    where = f" at {error.filename}" if error.filename else ""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"The disk is full{where}. Free some space, then run the command again."
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return (
+                f"Not allowed to write or read{where}. Choose another place, or change its rights."
+            )
+        case _:
+            return (
+                f"{error.strerror or error}{where}. Run with --debug to see where this came from."
+            )

@@ -1,0 +1,69 @@
+"""``mlxqwen models``: what is on this machine, and what one of them needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+models = typer.Typer(
+    help="The models on this machine.", invoke_without_command=True, no_args_is_help=False
+)
+
+
+@models.callback()
+def table(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array instead.")] = False,
+) -> None:
+    """List the models on this machine: name, size, bits per weight, and where they come from."""
+    if context.invoked_subcommand is not None:
+        return
+    from mlxqwen.hub.library import local_models
+
+    found = local_models()
+    if as_json:
+        records = [{**asdict(model), "path": str(model.path)} for model in found]
+        print(json.dumps(records, ensure_ascii=False, indent=2))
+        return
+    rows = [("NAME", "SIZE", "BITS", "TYPE", "WHERE")]
+    for model in found:
+        bits = "–" if model.bits is None else f"{model.bits:g}"
+        where = "built in" if model.source == "builtin" else f"{model.source}: {_short(model.path)}"
+        rows.append((model.name, size(model.bytes), bits, model.model_type, where))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        name, amount, bits, kind = (
+            cell.rjust(width) if column in (1, 2) else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row[:4], widths, strict=True))
+        )
+        print(f"{name}  {amount}  {bits}  {kind}  {row[4]}".rstrip())
+
+
+@models.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A folder, a name from the list, or an alias.")],
+    context: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of context to make room for.")
+    ] = None,
+) -> None:
+    """Say what a model needs, and whether it fits this machine; reads file headers only."""
+    from mlxqwen import plan
+
+    print(plan(name, context=context))
+
+
+def size(amount: int) -> str:
+    """Bytes as people write them, in powers of ten as disks are sold: ``4.3 GB``."""
+    for unit, scale in (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)):
+        if amount >= scale:
+            return f"{amount / scale:.1f} {unit}"
+    return f"{amount} B"
+
+
+def _short(path: Path) -> str:
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

@@ -1,0 +1,88 @@
+"""The root of the command line: what stands before a command, and what runs without one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mlxqwen import __version__
+
+from . import failures
+from .ask import ask
+from .models import models
+
+
+class _Reporting(TyperGroup):
+    """A group whose commands fail with a sentence instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:  # typer keeps its context class private
+        with failures.reported():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=_Reporting,
+    help="The Qwen3 family on this machine, offline: chat, ask, quantise, measure.",
+    epilog="Without a command, mlxqwen opens the chat.",
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"mlxqwen {__version__}")
+        raise typer.Exit
+
+
+def _chat(model: str | None) -> None:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        from mlxqwen.errors import UsageError
+
+        raise UsageError(
+            "The chat needs a terminal for input and output.",
+            "In a pipe, use `mlxqwen ask`.",
+        )
+    from tui.app import run
+
+    run(model)
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the full traceback of an error.")
+    ] = False,
+) -> None:
+    """The Qwen3 family on this machine, offline: chat, ask, quantise, measure."""
+    if debug:
+        os.environ[failures.DEBUG] = "1"
+    if context.invoked_subcommand is None:
+        _chat(None)
+
+
+@app.command()
+def chat(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A folder, a name from `mlxqwen models`, or an alias."),
+    ] = None,
+) -> None:
+    """Chat in the terminal, with MODEL or the one used last."""
+    _chat(model)
+
+
+app.command()(ask)
+app.add_typer(models, name="models")
