@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
@@ -13,10 +14,12 @@ from ..errors import CheckpointError
 from ..model.config import ModelConfig, token_ids
 from ..model.decoder import Model
 from ..model.linear import Params, arrays_of
-from ..text.tokenizer import Tokenizer
 from .directory import Directory
 from .layouts import Origin, canonical, quantized_modules
 from .quantspec import QuantSpec, parse_quantization
+
+if TYPE_CHECKING:
+    from ..text.tokenizer import Tokenizer
 
 _FLOATS = {"BF16": mx.bfloat16, "F16": mx.float16, "F32": mx.float32}
 
@@ -32,6 +35,8 @@ def load(path: str | os.PathLike[str]) -> tuple[Model, Tokenizer, ModelConfig]:
         UnsupportedModel: an architecture, layout or quantisation that is not implemented.
         TokenizerError: the tokenizer cannot be read.
     """
+    from ..text.tokenizer import Tokenizer
+
     directory = Directory.open(Path(path))
     model, config = load_model(directory)
     return model, Tokenizer.from_directory(directory.path), config
