@@ -14,6 +14,7 @@ import errno
 import json
 import os
 import sys
+import threading
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -159,7 +160,7 @@ def sync(descriptor: int) -> None:
 
 
 class SafetensorsWriter:
-    """Writes one file whose tensors are known beforehand, in any order and in pieces.
+    """Writes one file whose tensors are known beforehand, in any order and from any thread.
 
     The file is created with its full size first, so a full disk shows before any work. As a
     context manager it closes on success; on an error it deletes the file.
@@ -181,6 +182,7 @@ class SafetensorsWriter:
     ) -> None:
         header, self._ranges, self.nbytes = layout_header(tensors, metadata)
         self.path = path
+        self._lock = threading.Lock()
         self._written: dict[str, list[tuple[int, int]]] = {name: [] for name in self._ranges}
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -211,7 +213,8 @@ class SafetensorsWriter:
             self._put(view, begin + offset)
         except OSError as error:
             raise _unwritable(self.path, error) from error
-        _add_range(self._written[name], offset, offset + view.nbytes)
+        with self._lock:
+            _add_range(self._written[name], offset, offset + view.nbytes)
 
     def close(self) -> None:
         """Check that every byte was written, sync and close.
