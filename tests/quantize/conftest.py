@@ -1,0 +1,121 @@
+"""Small random checkpoints in the layouts that the hub has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from mlxqwen.model.config import ModelConfig
+from quantize.sources import expected_tensors
+
+BASE: dict[str, Any] = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "hidden_act": "silu",
+    "vocab_size": 512,
+    "hidden_size": 128,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000,
+    "max_position_embeddings": 512,
+    "attention_bias": False,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "eos_token_id": 1,
+}
+MOE: dict[str, Any] = {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 64,
+    "norm_topk_prob": True,
+    "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+}
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """``make(name, moe=, dtype=, shards=, stacked=, extra=, drop=, **config)`` → its folder."""
+
+    def build(
+        name: str = "source",
+        *,
+        moe: bool = False,
+        dtype: mx.Dtype = mx.bfloat16,
+        shards: int = 1,
+        stacked: bool = False,
+        extra: Mapping[str, mx.array] | None = None,
+        drop: tuple[str, ...] = (),
+        **config: Any,
+    ) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        fields = {**BASE, **(MOE if moe else {}), **config}
+        (folder / "config.json").write_text(json.dumps(fields))
+        key = mx.random.key(7)
+        tensors: dict[str, mx.array] = {}
+        for tensor, shape in expected_tensors(ModelConfig.parse(fields)):
+            key, own = mx.random.split(key)
+            # Not centred, so that scales and biases of groups differ in size and sign.
+            values = 0.05 + mx.random.normal(shape, key=own) * (1 + prod(shape) % 3)
+            if ".switch_mlp." in tensor and not stacked:
+                for number in range(shape[0]):
+                    single = tensor.replace(".switch_mlp.", f".experts.{number}.")
+                    tensors[single] = values[number].astype(dtype)
+            else:
+                tensors[tensor] = values.astype(dtype)
+        tensors |= extra or {}
+        names = sorted(set(tensors) - set(drop))
+        weight_map: dict[str, str] = {}
+        for index in range(shards):
+            file = f"model-{index + 1:05d}-of-{shards:05d}.safetensors"
+            file = file if shards > 1 else "model.safetensors"
+            # Every shards-th tensor: the experts of one layer lie in different files.
+            part = {n: tensors[n] for n in names[index::shards]}
+            mx.save_safetensors(str(folder / file), part, metadata={"format": "pt"})
+            weight_map |= dict.fromkeys(part, file)
+        if shards > 1:
+            text = json.dumps({"metadata": {}, "weight_map": weight_map})
+            (folder / "model.safetensors.index.json").write_text(text)
+        (folder / "generation_config.json").write_text('{"eos_token_id": [1, 2]}')
+        return folder
+
+    return build
+
+
+@pytest.fixture
+def add_tokenizer() -> Callable[[Path], None]:
+    """Gives a folder a real, tiny tokenizer (transformers must be able to load it)."""
+
+    def add(folder: Path) -> None:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=300,
+            special_tokens=["<|endoftext|>", "<|im_end|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(["a small text about a small model"], trainer)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        settings = {"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>"}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+    return add
