@@ -212,7 +212,11 @@ _G32 = {"intermediate_size": 128, "head_dim": 32}
 CASES = [
     Case("dense_tied", 8, qwen3(tie_word_embeddings=True)),
     Case("dense_untied", 2, qwen3(num_hidden_layers=4, num_key_value_heads=1)),
-    Case("dense_head_dim", 6, qwen3(head_dim=32, num_attention_heads=6, rope_theta=5000000)),
+    Case(
+        "dense_head_dim",
+        4,
+        qwen3(rms_norm_eps=1e-3, head_dim=32, num_attention_heads=6, rope_theta=5000000),
+    ),
     Case("dense_attention_bias", 1, qwen3(attention_bias=True)),
     Case(
         "dense_yarn",
@@ -222,8 +226,10 @@ CASES = [
     ),
     Case(
         "dense_yarn_old_key",
-        2,
-        qwen3(head_dim=32, **yarn(512, type="yarn", beta_fast=16, beta_slow=2)),
+        0,
+        qwen3(
+            head_dim=32, **yarn(4096, type="yarn", beta_fast=16, beta_slow=2, attention_factor=1.3)
+        ),
     ),
     Case(
         "dense_tied_stores_head",
@@ -235,13 +241,13 @@ CASES = [
     Case("dense_bf16", 0, qwen3(), dtype="BF16", shards=3),
     Case("moe_2of8", 1, qwen3_moe(), shards=4),
     Case("moe_8of128", 0, qwen3_moe(num_experts=128, num_experts_per_tok=8, num_hidden_layers=2)),
-    Case("moe_raw_topk", 0, qwen3_moe(norm_topk_prob=False)),
+    Case("moe_raw_topk", 0, qwen3_moe(rms_norm_eps=1e-3, norm_topk_prob=False)),
     Case("moe_sparse_step", 1, qwen3_moe(decoder_sparse_step=2, num_hidden_layers=4)),
     Case("moe_mlp_only", 2, qwen3_moe(mlp_only_layers=[1])),
     Case("moe_yarn", 1, qwen3_moe(head_dim=32, rope_theta=10000, **yarn(512))),
     Case("moe_bf16", 2, qwen3_moe(), dtype="BF16"),
     Case("qwen2_tied", 21, qwen2(tie_word_embeddings=True)),
-    Case("qwen2_untied", 0, qwen2(num_key_value_heads=1)),
+    Case("qwen2_untied", 0, qwen2(rms_norm_eps=1e-3, num_key_value_heads=1)),
     Case("qwen2_yarn", 0, qwen2(hidden_size=128, rope_theta=10000, **yarn(64)), long=80),
     Case("mlx_4bit_tied", 2, qwen3(tie_word_embeddings=True), layout="mlx_affine", dtype="BF16"),
     Case(
@@ -276,8 +282,9 @@ CASES_NEXT = [
     Case("next_interval4", 3, qwen3_next(), foreign=_MTP, shards=3),
     Case(
         "next_interval2",
-        4,
+        0,
         qwen3_next(
+            rms_norm_eps=1e-3,
             full_attention_interval=2,
             linear_key_head_dim=16,
             linear_value_head_dim=24,
