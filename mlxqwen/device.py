@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,13 +32,10 @@ class Device:
     Attributes:
         kind: Backend of MLX's default device.
         name: The chip as MLX names it.
-        prefill_chunk: Prompt tokens handed over at once. Small on the CPU, where a chunk of a
-            large model takes seconds and cancelling waits for its end.
     """
 
     kind: Kind
     name: str
-    prefill_chunk: int
 
     def compute_dtype(self, stored: mx.Dtype) -> mx.Dtype:
         """The dtype to compute in, for weights stored as ``stored``.
@@ -60,7 +58,24 @@ def device() -> Device:
     else:
         kind = "metal" if mx.metal.is_available() else "cuda"
     name = str(mx.device_info().get("device_name", kind))
-    return Device(kind=kind, name=name, prefill_chunk=256 if kind == "cpu" else 2048)
+    return Device(kind=kind, name=name)
+
+
+@cache
+def computes_in_float32() -> bool:
+    """Whether MLX computes on the CPU here, hence in float32; answered without importing MLX."""
+    if sys.platform == "darwin":
+        return False
+    names = (distribution.name for distribution in metadata.distributions())
+    return not any(name.startswith("mlx-cuda") for name in names)
+
+
+def prefill_chunk() -> int:
+    """Prompt tokens handed over at once.
+
+    Small on the CPU, where a chunk of a large model takes seconds and cancelling waits for its end.
+    """
+    return 256 if computes_in_float32() else 2048
 
 
 def _sysctl(name: str) -> int | None:

@@ -46,7 +46,14 @@ class TemplateError(MlxqwenError):
 
 
 class DoesNotFit(MlxqwenError):
-    """Weights, cache and workspace together need more memory than this machine gives."""
+    """Weights, cache and workspace together need more memory than this machine gives.
+
+    ``plan`` is the ``mlxqwen.engine.memory.Plan`` that says so.
+    """
+
+    def __init__(self, what: str, hint: str = "", plan: object = None) -> None:
+        super().__init__(what, hint)
+        self.plan = plan
 
 
 class ContextExceeded(MlxqwenError):

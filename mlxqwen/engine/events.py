@@ -86,8 +86,6 @@ def from_json(record: dict[str, Any]) -> Event:
         case "tool_call":
             return ToolCall(**fields)
         case "done":
-            return Done(
-                fields["reason"], Usage(**fields["usage"]), Timings(**fields["timings"])
-            )
+            return Done(fields["reason"], Usage(**fields["usage"]), Timings(**fields["timings"]))
         case other:
             raise ValueError(f"no event is called {other!r}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from typing import cast
 
 import mlx.core as mx
 
-from ..device import device
+from ..device import device, prefill_chunk
 from ..model.cache import Cache, make_cache
 from ..model.decoder import Model
 from .options import GREEDY, Sampling
@@ -35,14 +35,14 @@ def prefill(
     Returns:
         Whether all tokens were read.
     """
-    here = device()
-    for start in range(0, len(tokens), here.prefill_chunk):
+    size, on_gpu = prefill_chunk(), device().kind != "cpu"
+    for start in range(0, len(tokens), size):
         if should_stop is not None and should_stop():
             return False
-        chunk = list(tokens[start : start + here.prefill_chunk])
+        chunk = list(tokens[start : start + size])
         model.hidden(mx.array(chunk)[None], cache)
         mx.eval(cache.arrays)
-        if here.kind != "cpu":
+        if on_gpu:
             mx.clear_cache()
         if on_progress is not None:
             on_progress(start + len(chunk))
@@ -60,7 +60,7 @@ def generate_tokens(
     history: Sequence[int] = (),
     on_progress: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> Iterator[int]:
+) -> Generator[int]:
     """Yields token ids, one at a time; the last one may be an EOS.
 
     Decoding is pipelined: while the caller handles token n, token n + 1 is being computed. The

@@ -16,20 +16,10 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
+from .capacity import capacity_for
+
 if TYPE_CHECKING:
     from .decoder import Model
-
-_BUCKET = 256
-# Beyond this many tokens capacity is rounded up to a sixteenth of itself: at most 1.07 times used.
-_PROPORTIONAL_FROM = 4096
-
-
-def capacity_for(tokens: int) -> int:
-    """Tokens of room to allocate when ``tokens`` are needed."""
-    step = _BUCKET
-    while tokens > _PROPORTIONAL_FROM and step * 16 < tokens:
-        step *= 2
-    return -(-tokens // step) * step
 
 
 class KVCache:

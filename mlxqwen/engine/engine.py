@@ -1,0 +1,282 @@
+"""The engine: one model, one thread that owns all its arrays, and runs that yield events.
+
+MLX arrays that are not yet evaluated must not cross threads, and two threads that evaluate at once
+can deadlock (ml-explore/mlx-lm#1181, #1834). So every MLX call, from loading to closing, happens on
+one thread; callers get plain Python values.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import mlx.core as mx
+
+from ..checkpoint.directory import Directory
+from ..checkpoint.load import eos_token_ids, load_model
+from ..device import device, memory_budget
+from ..errors import ContextExceeded, EngineError, TemplateError, UsageError
+from ..generate.options import Sampling
+from ..generate.prefix import Timeline
+from ..hub.library import resolve
+from ..model.config import ModelConfig
+from ..model.decoder import Model
+from ..text.channels import Channels
+from ..text.template import opens_thinking
+from ..text.tokenizer import Tokenizer
+from .generation import Request, generate
+from .memory import Plan, plan_directory, require
+from .run import Run, Stream
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in memory with all that its checkpoint says about using it."""
+
+    name: str
+    path: Path
+    model: Model
+    tokenizer: Tokenizer
+    config: ModelConfig
+    eos: frozenset[int]
+    sampling: Sampling
+    plan: Plan
+
+
+class Engine:
+    """A model that answers. Make one with ``Engine.load``; use it as a context manager."""
+
+    def __init__(self, loaded: Loaded, owner: ThreadPoolExecutor) -> None:
+        self._loaded = loaded
+        self._owner = owner
+        self._timeline = Timeline(loaded.model)
+        self._current: Stream | None = None
+        self._closed = False
+
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        context: int | None = None,
+        budget: int | None = None,
+    ) -> Engine:
+        """Loads a model that is on this machine; never downloads.
+
+        Args:
+            source: A folder, an alias such as ``"guide"``, or a hub id that is here already.
+            context: Tokens of prompt and answer together; by default the model's own limit, or
+                the longest that fits into memory.
+            budget: Bytes that the model may take; by default what this machine gives.
+
+        Raises:
+            ModelNotFound: no such model here; the message names ``mlxqwen pull``.
+            DoesNotFit: it needs more memory than there is; nothing was loaded.
+            CheckpointError, UnsupportedModel, TokenizerError: its files cannot be used.
+        """
+        name = os.fspath(source)
+        owner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlxqwen")
+        try:
+            loaded = owner.submit(_load, name, context, budget).result()
+        except BaseException:
+            owner.shutdown(wait=False)
+            raise
+        return cls(loaded, owner)
+
+    @property
+    def name(self) -> str:
+        """The model as it was asked for."""
+        return self._loaded.name
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self._loaded.path
+
+    @property
+    def config(self) -> ModelConfig:
+        """Its architecture."""
+        return self._loaded.config
+
+    @property
+    def plan(self) -> Plan:
+        """The memory it was planned to take."""
+        return self._loaded.plan
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and answer together."""
+        return self._loaded.plan.context
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer; safe to use from any thread."""
+        return self._loaded.tokenizer
+
+    @property
+    def thinks(self) -> bool:
+        """Whether its chat template knows of thinking."""
+        template = self._loaded.tokenizer.chat_template
+        return template is not None and "<think>" in template.source
+
+    def chat(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        think: bool | None = None,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        max_tokens: int | None = None,
+    ) -> Run:
+        """Answers a conversation, rendered with the checkpoint's own template.
+
+        Args:
+            messages: A question, or messages with ``role`` and ``content``.
+            tools: JSON schemas of functions the model may call.
+            think: True or False where the template can switch thinking; None leaves its default.
+            sampling: Fields that are ``None`` take the checkpoint's defaults.
+            stop: Strings that end the answer; none of them appears in it.
+            max_tokens: Ends the answer after so many tokens; by default the context's end does.
+
+        Raises:
+            TemplateError: the checkpoint has no chat template, or it refuses the conversation.
+            ContextExceeded: the conversation fills the context.
+            EngineError: the engine is closed.
+        """
+        template = self._loaded.tokenizer.chat_template
+        if template is None:
+            raise TemplateError(
+                f"{self.name} has no chat template.",
+                "It is a base model: use complete(), or an instruction-tuned model.",
+            )
+        listed = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        variables = {} if think is None else {"enable_thinking": think}
+        prompt = template.render(listed, tools=tools, **variables)
+        channels = Channels(thinking=opens_thinking(prompt), tools=tools, stop=stop)
+        ids = self._loaded.tokenizer.encode(prompt)
+        return self._start(ids, channels, sampling, max_tokens)
+
+    def complete(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        max_tokens: int | None = None,
+    ) -> Run:
+        """Continues text, or token ids, without a template. Arguments and errors as ``chat``.
+
+        Raises:
+            UsageError: the prompt is empty, or an id is not in the vocabulary.
+        """
+        ids = self._loaded.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        return self._start(ids, Channels(stop=stop, raw=True), sampling, max_tokens)
+
+    def close(self) -> None:
+        """Cancels what runs, frees the model, ends the thread. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        current = self._current
+        if current is not None:
+            current.cancelled.set()
+        self._owner.submit(self._release)
+        self._owner.shutdown(wait=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _release(self) -> None:
+        del self._timeline
+        del self._loaded
+        mx.clear_cache()
+
+    def _start(
+        self,
+        ids: list[int],
+        channels: Channels,
+        sampling: Sampling | None,
+        max_tokens: int | None,
+    ) -> Run:
+        if self._closed:
+            raise EngineError("This engine is closed.", "Load the model again.")
+        self._check(ids, max_tokens)
+        room = self.context - len(ids)
+        request = Request(
+            prompt=ids,
+            channels=channels,
+            sampling=(sampling or Sampling()).over(self._loaded.sampling),
+            max_tokens=room if max_tokens is None else min(max_tokens, room),
+            eos=self._loaded.eos,
+            detokenizer=self._loaded.tokenizer.detokenizer(),
+            started=time.perf_counter(),
+        )
+        stream = Stream()
+        future = self._owner.submit(self._run, request, stream)
+        future.add_done_callback(lambda done: _finish(done, stream))
+        return Run(stream)
+
+    def _check(self, ids: Sequence[int], max_tokens: int | None) -> None:
+        if not ids:
+            raise UsageError("The prompt is empty.", "Give at least one character.")
+        if max_tokens is not None and max_tokens < 1:
+            raise UsageError(f"max_tokens is {max_tokens}; it must be at least 1.")
+        vocab = self.config.vocab_size
+        outside = next((token for token in ids if not 0 <= token < vocab), None)
+        if outside is not None:
+            raise UsageError(f"Token {outside} is outside this model's vocabulary of {vocab:,}.")
+        if len(ids) >= self.context:
+            raise ContextExceeded(
+                f"The conversation has {len(ids):,} tokens; "
+                f"{self.name} was loaded with a context of {self.context:,}.",
+                "Shorten it, start a new one, or load the model with a longer context.",
+            )
+
+    def _run(self, request: Request, stream: Stream) -> None:
+        self._current = stream
+        try:
+            generate(self._timeline, request, stream)
+        finally:
+            self._current = None
+
+
+def _finish(done: Future[None], stream: Stream) -> None:
+    stream.end(EngineError("The engine was closed.") if done.cancelled() else done.exception())
+
+
+def _load(name: str, context: int | None, budget: int | None) -> Loaded:
+    """Runs on the owner thread."""
+    directory = Directory.open(resolve(name))
+    planned = require(plan_directory(directory, name, context=context, budget=budget))
+    tokenizer = Tokenizer.from_directory(directory.path)
+    if device().kind == "metal":
+        # Weights that are wired stay in memory between tokens (ml-explore/mlx-examples#1069).
+        mx.set_wired_limit(memory_budget())
+    model, config = load_model(directory)
+    return Loaded(
+        name=name,
+        path=directory.path,
+        model=model,
+        tokenizer=tokenizer,
+        config=config,
+        eos=eos_token_ids(directory, config, tokenizer),
+        sampling=Sampling.from_generation_config(directory.generation_config),
+        plan=planned,
+    )

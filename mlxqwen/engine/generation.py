@@ -1,0 +1,122 @@
+"""One request from prompt ids to events; runs on the engine's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..generate.decode import generate_tokens
+from ..generate.options import Sampling
+from ..generate.prefix import Timeline
+from ..text.channels import Channels, Text, Thinking, ToolCall
+from ..text.tokenizer import Detokenizer
+from .events import Done, Prefill, Reason, Timings, Usage
+from .run import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything one generation needs to know; ``sampling`` has no ``None`` but the seed."""
+
+    prompt: list[int]
+    channels: Channels
+    sampling: Sampling
+    max_tokens: int
+    eos: frozenset[int]
+    detokenizer: Detokenizer
+    started: float
+
+
+class _Clock:
+    """Seconds since the run began, noted once at each milestone."""
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self.prefill = 0.0
+        self.first_token = 0.0
+        self.thinking_from: float | None = None
+        self.thinking_to: float | None = None
+        self.thinking_tokens = 0
+
+    def now(self) -> float:
+        return time.perf_counter() - self._started
+
+    def saw(self, parts: Sequence[Thinking | Text | ToolCall]) -> None:
+        """Notes when thinking began and ended."""
+        for part in parts:
+            if isinstance(part, Thinking):
+                if self.thinking_from is None:
+                    self.thinking_from = self.first_token
+                self.thinking_to = None
+            elif self.thinking_from is not None and self.thinking_to is None:
+                self.thinking_to = self.now()
+
+    def timings(self) -> Timings:
+        total = self.now()
+        thinking = 0.0
+        if self.thinking_from is not None:
+            ended = self.thinking_to if self.thinking_to is not None else total
+            thinking = ended - self.thinking_from
+        return Timings(self.prefill, self.first_token, total, thinking)
+
+
+def generate(timeline: Timeline, request: Request, stream: Stream) -> None:
+    """Reads the prompt, decodes, and puts events into ``stream``, the last a ``Done``.
+
+    Whatever ends it, ``timeline`` afterwards holds exactly the tokens that the cache has read.
+    """
+    clock = _Clock(request.started)
+    prompt, channels = request.prompt, request.channels
+    cached = timeline.rewind_to(prompt)
+    stream.put(Prefill(cached, len(prompt), cached))
+
+    def on_progress(done: int) -> None:
+        clock.prefill = clock.now()
+        stream.put(Prefill(cached + done, len(prompt), cached))
+
+    produced: list[int] = []
+    reason: Reason = "length"
+    called = False
+    tokens = generate_tokens(
+        timeline.model,
+        prompt[cached:],
+        cache=timeline.cache,
+        sampling=request.sampling,
+        max_tokens=request.max_tokens,
+        eos_token_ids=request.eos,
+        history=prompt[:cached],
+        on_progress=on_progress,
+        should_stop=stream.cancelled.is_set,
+    )
+    try:
+        for token in tokens:
+            if not produced:
+                clock.first_token = clock.now()
+            produced.append(token)
+            if token in request.eos:
+                reason = "stop"
+                break
+            parts = channels.feed(request.detokenizer.add(token))
+            clock.saw(parts)
+            clock.thinking_tokens += channels.thinking
+            for part in parts:
+                called = called or isinstance(part, ToolCall)
+                stream.put(part)
+            if channels.stopped:
+                reason = "stop"
+                break
+    finally:
+        tokens.close()
+        timeline.commit([*prompt[cached:], *produced])
+    tail = [*channels.feed(request.detokenizer.finish()), *channels.finish()]
+    clock.saw(tail)
+    for part in tail:
+        called = called or isinstance(part, ToolCall)
+        stream.put(part)
+    if reason != "stop" and stream.cancelled.is_set():
+        reason = "cancelled"
+    elif reason == "stop" and called:
+        reason = "tool_calls"
+    usage = Usage(len(prompt), cached, len(produced), clock.thinking_tokens)
+    stream.put(Done(reason, usage, clock.timings()))

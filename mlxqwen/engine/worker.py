@@ -1,0 +1,186 @@
+"""The engine as a child process: ``python -m mlxqwen.engine.worker``.
+
+Requests come in on stdin and events go out on stdout, one JSON object per line. A crash of the
+graphics driver, or running out of memory, ends this process and nothing else; the end of stdin,
+which the death of the parent brings about however it died, ends it at once, whatever it is doing.
+
+Requests::
+
+    {"op": "load", "id": 1, "model": "guide", "context": null}
+    {"op": "chat", "id": 2, "messages": […], "think": null, "sampling": {…}, "max_tokens": null,
+     "tools": [], "stop": []}
+    {"op": "cancel", "id": 2}
+    {"op": "close"}
+
+Events carry the ``id`` of their request: ``loaded``, those of ``mlxqwen.engine.events``, and
+``error`` (``kind``, ``what``, ``hint``), after which the request is over and the process lives on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import IO, Any, cast
+
+from ..errors import EngineError, MlxqwenError, UsageError
+from ..generate.options import Sampling
+from .engine import Engine
+from .events import to_json
+from .run import Run
+
+Request = dict[str, Any]
+
+
+class Worker:
+    """Serves requests one after the other; ``cancel`` overtakes them.
+
+    Args:
+        write: Sends one JSON object to the parent.
+    """
+
+    def __init__(self, write: Callable[[Request], None]) -> None:
+        self._write = write
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+        self._running: dict[int, Run] = {}
+        self._cancelled: set[int] = set()
+
+    def cancel(self, identity: int) -> None:
+        """Stops that run, or keeps it from starting; called from the reading thread."""
+        with self._lock:
+            self._cancelled.add(identity)
+            run = self._running.get(identity)
+        if run is not None:
+            run.cancel()
+
+    def serve(self, request: Request) -> None:
+        """Carries out a ``load`` or ``chat``; every error becomes an event."""
+        identity: int = request["id"]
+        try:
+            match request["op"]:
+                case "load":
+                    self._load(identity, request)
+                case "chat":
+                    self._chat(identity, request)
+                case other:
+                    raise UsageError(f"The engine knows no operation {other!r}.")
+        except MlxqwenError as error:
+            self._fail(identity, type(error).__name__, error.what, error.hint)
+        except (KeyError, TypeError) as error:
+            self._fail(identity, "UsageError", f"The request is not well formed: {error}.", "")
+        except RuntimeError as error:
+            # MLX reports a failed kernel or allocation so; what it left behind is not to be used.
+            self._drop()
+            hint = "The model was unloaded; send again to reload it."
+            self._fail(identity, "EngineError", f"MLX stopped: {error}.", hint)
+
+    def refuse(self, what: str) -> None:
+        """Reports a request too damaged to have an id."""
+        self._write({"id": None, "event": "error", "kind": "UsageError", "what": what, "hint": ""})
+
+    def _drop(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def _fail(self, identity: int, kind: str, what: str, hint: str) -> None:
+        self._write({"id": identity, "event": "error", "kind": kind, "what": what, "hint": hint})
+
+    def _load(self, identity: int, request: Request) -> None:
+        began = time.perf_counter()
+        # The old model goes first: two may not fit together.
+        self._drop()
+        engine = Engine.load(request["model"], context=request.get("context"))
+        self._engine = engine
+        config = engine.config
+        self._write(
+            {
+                "id": identity,
+                "event": "loaded",
+                "model": engine.name,
+                "path": str(engine.path),
+                "context": engine.context,
+                "seconds": time.perf_counter() - began,
+                "bytes": engine.plan.weights,
+                "thinks": engine.thinks,
+                "description": f"{config.model_type}, {config.num_hidden_layers} layers",
+            }
+        )
+
+    def _chat(self, identity: int, request: Request) -> None:
+        if self._engine is None:
+            raise EngineError("No model is loaded.", "Load one first.")
+        run = self._engine.chat(
+            request["messages"],
+            tools=request.get("tools") or (),
+            think=request.get("think"),
+            sampling=Sampling(**cast(dict[str, Any], request.get("sampling") or {})),
+            stop=request.get("stop") or (),
+            max_tokens=request.get("max_tokens"),
+        )
+        with self._lock:
+            self._running[identity] = run
+            cancelled = identity in self._cancelled
+        if cancelled:
+            run.cancel()
+        try:
+            for event in run:
+                self._write({"id": identity, **to_json(event)})
+        finally:
+            with self._lock:
+                del self._running[identity]
+                self._cancelled.discard(identity)
+
+
+def _read(lines: IO[bytes], worker: Worker, requests: queue.SimpleQueue[Request | None]) -> None:
+    """Reads requests until the parent closes or dies; then this process ends at once.
+
+    ``os._exit`` and not a flag: a prefill chunk of a large model can take seconds, and nobody is
+    left to wait for it. No state is lost, for this process keeps none on disk.
+    """
+    for line in lines:
+        try:
+            request = cast(Request, json.loads(line))
+        except ValueError as error:
+            worker.refuse(f"A request is not JSON: {error}.")
+            continue
+        match request.get("op"):
+            case "cancel":
+                worker.cancel(request["id"])
+            case "close":
+                requests.put(None)
+            case _:
+                requests.put(request)
+    os._exit(0)
+
+
+def main() -> None:
+    """Serves stdin until it closes."""
+    # Ctrl-C in the terminal reaches every process of the group; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    out, lock = os.fdopen(os.dup(1), "wb", buffering=0), threading.Lock()
+    # Anything a library prints must not end up among the events.
+    os.dup2(2, 1)
+
+    def write(record: Request) -> None:
+        line = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        with lock:
+            out.write(line)
+
+    worker = Worker(write)
+    requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+    arguments = (sys.stdin.buffer, worker, requests)
+    threading.Thread(target=_read, args=arguments, daemon=True).start()
+    while (request := requests.get()) is not None:
+        worker.serve(request)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
