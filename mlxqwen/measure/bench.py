@@ -1,0 +1,235 @@
+"""How fast a model runs here, alone or beside mlx-lm on the same files in the same run.
+
+Each repeat of each side is a process of its own, in turns A B A B: what slows the machine for a
+while slows both. The same token ids go in; both decode greedily and generate exactly as many
+tokens, whatever those are. Figures are medians over the repeats.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ..checkpoint.directory import Directory
+from ..engine.memory import plan
+from ..errors import DoesNotFit, EngineError, UsageError
+from ..hub.library import resolve
+from ..model.config import ModelConfig
+from .machine import probe_mlx
+
+PEERS = ("mlx-lm",)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one side took.
+
+    Attributes:
+        ttft_ms: From handing over the prompt to the first token, in milliseconds.
+        prefill_tok_s: Tokens of the prompt over that time.
+        decode_tok_s: Tokens per second after the first; 0 where there was only one.
+        peak_bytes: Most bytes that MLX's arrays took at once.
+        peak_rss_bytes: Most memory that the process had resident.
+        import_s, load_s: Seconds to import the library, and to load model and tokenizer.
+    """
+
+    ttft_ms: float
+    prefill_tok_s: float
+    decode_tok_s: float
+    peak_bytes: int
+    peak_rss_bytes: int
+    import_s: float
+    load_s: float
+
+    def to_json(self) -> dict[str, float]:
+        """The fields by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """Figures of a model, and of a peer where one was asked for.
+
+    Attributes:
+        ratio: Ours over the peer's, key by key; empty without a peer.
+        same_tokens: How many tokens of the two answers agree before the first that differs.
+    """
+
+    model: str
+    path: Path
+    device: str
+    backend: str
+    prompt_tokens: int
+    tokens: int
+    repeats: int
+    ours: Figures
+    against: str | None = None
+    peer: Figures | None = None
+    ratio: Mapping[str, float] = field(default_factory=dict[str, float])
+    same_tokens: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Our figures at the top; with a peer also ``peer`` (the same keys) and ``ratio``."""
+        record: dict[str, Any] = {
+            "model": self.model,
+            "path": str(self.path),
+            "device": self.device,
+            "backend": self.backend,
+            "prompt_tokens": self.prompt_tokens,
+            "tokens": self.tokens,
+            "repeats": self.repeats,
+            **self.ours.to_json(),
+        }
+        if self.peer is not None:
+            record |= {
+                "against": self.against,
+                "peer": self.peer.to_json(),
+                "ratio": dict(self.ratio),
+                "same_tokens": self.same_tokens,
+            }
+        return record
+
+
+def run_bench(
+    model: str,
+    *,
+    prompt: int = 512,
+    tokens: int = 128,
+    against: str | None = None,
+    repeats: int = 3,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> BenchResult:
+    """Measures ``model``: a name that ``resolve`` knows, or a folder.
+
+    Args:
+        prompt: Tokens to read. Their ids are random, the same in every run.
+        tokens: Tokens to generate.
+        against: ``"mlx-lm"`` measures it too, in turns with ours.
+        repeats: Runs of each side.
+        on_progress: Called before each run with the side's name, runs done, and runs in all.
+
+    Raises:
+        UsageError: A number below 1, an unknown peer, or more tokens than the model's context.
+        DoesNotFit: The model needs more memory than this machine gives.
+        EngineError: A side could not run the model; the message says which and why.
+        ModelNotFound, CheckpointError, UnsupportedModel: As ``resolve`` and ``load`` raise them.
+    """
+    _check(prompt=prompt, tokens=tokens, repeats=repeats, against=against)
+    path = resolve(model)
+    config = ModelConfig.parse(Directory.open(path).config)
+    if prompt + tokens > config.max_position_embeddings:
+        raise UsageError(
+            f"{prompt} tokens in and {tokens} out exceed the model's context of "
+            f"{config.max_position_embeddings}.",
+            "Ask for fewer.",
+        )
+    needed = plan(path, context=prompt + tokens)
+    if not needed.fits:
+        raise DoesNotFit(needed.why, "Choose a smaller model, or fewer bits.")
+    ids = prompt_ids(prompt, config.vocab_size)
+    sides = ("mlxqwen",) if against is None else ("mlxqwen", against)
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+    for turn in range(repeats):
+        for place, side in enumerate(sides):
+            if on_progress is not None:
+                on_progress(side, turn * len(sides) + place, repeats * len(sides))
+            runs[side].append(run_side(side, path, ids, tokens))
+    here = probe_mlx()
+    ours = _figures(runs["mlxqwen"], prompt, tokens)
+    peer = _figures(runs[against], prompt, tokens) if against is not None else None
+    return BenchResult(
+        model=model,
+        path=path,
+        device=here.device,
+        backend=here.backend,
+        prompt_tokens=prompt,
+        tokens=tokens,
+        repeats=repeats,
+        ours=ours,
+        against=against,
+        peer=peer,
+        ratio=_ratio(ours, peer) if peer is not None else {},
+        same_tokens=_agreeing(runs["mlxqwen"][0]["answer"], runs[against][0]["answer"])
+        if against is not None
+        else None,
+    )
+
+
+def prompt_ids(count: int, vocab_size: int) -> list[int]:
+    """``count`` random token ids, always the same ones: experts are chosen as by real text."""
+    draw = random.Random(20250428)
+    return [draw.randrange(vocab_size) for _ in range(count)]
+
+
+def run_side(side: str, path: Path, prompt: list[int], tokens: int) -> dict[str, Any]:
+    """One run of ``side`` in a fresh process. Raises ``EngineError`` where it fails."""
+    request = {"side": side, "path": str(path), "prompt": prompt, "tokens": tokens}
+    done = subprocess.run(
+        [sys.executable, "-m", "mlxqwen.measure.side"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    # A library may print before the last line, which is ours.
+    lines = done.stdout.strip().splitlines()
+    if done.returncode == 0 and lines:
+        return json.loads(lines[-1])
+    if done.returncode == 1 and lines and lines[-1].startswith('{"error"'):
+        error = json.loads(lines[-1])
+        raise EngineError(error["error"], error["hint"])
+    if done.returncode < 0:
+        why = f"it was ended by signal {-done.returncode}"
+    else:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        why = said[-1] if said else f"exit status {done.returncode}"
+    raise EngineError(
+        f"{side} could not run {path}: {why}",
+        "Without --against only mlxqwen is measured." if side != "mlxqwen" else "",
+    )
+
+
+def _check(*, prompt: int, tokens: int, repeats: int, against: str | None) -> None:
+    for name, value in (("prompt", prompt), ("tokens", tokens), ("repeats", repeats)):
+        if value < 1:
+            raise UsageError(f"{name} is {value}; it must be at least 1.")
+    if against is not None and against not in PEERS:
+        raise UsageError(
+            f"mlxqwen cannot be measured against {against!r}.", f"Known: {', '.join(PEERS)}."
+        )
+
+
+def _figures(runs: list[dict[str, Any]], prompt: int, tokens: int) -> Figures:
+    ttft = median(run["ttft_s"] for run in runs)
+    decode = median(run["decode_s"] for run in runs)
+    return Figures(
+        ttft_ms=ttft * 1000,
+        prefill_tok_s=prompt / ttft,
+        decode_tok_s=(tokens - 1) / decode if tokens > 1 else 0.0,
+        peak_bytes=max(run["peak_bytes"] for run in runs),
+        peak_rss_bytes=max(run["peak_rss_bytes"] for run in runs),
+        import_s=median(run["import_s"] for run in runs),
+        load_s=median(run["load_s"] for run in runs),
+    )
+
+
+def _ratio(ours: Figures, theirs: Figures) -> dict[str, float]:
+    """Ours over theirs; 0 where theirs is 0 (the rate after a single token)."""
+    mine, other = ours.to_json(), theirs.to_json()
+    return {key: mine[key] / other[key] if other[key] else 0.0 for key in mine}
+
+
+def _agreeing(one: list[int], two: list[int]) -> int:
+    """How many leading elements of two lists are the same."""
+    for count, (left, right) in enumerate(zip(one, two, strict=False)):
+        if left != right:
+            return count
+    return min(len(one), len(two))
