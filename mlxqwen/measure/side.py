@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from typing import Any, cast
 
 from ..errors import MlxqwenError
@@ -37,22 +38,21 @@ def ours(path: str) -> tuple[_Generate, float, float]:
     return generate, imported - start, loaded - imported
 
 
-def mlx_lm(path: str) -> tuple[_Generate, float, float]:
+def theirs(path: str) -> tuple[_Generate, float, float]:
     """mlx-lm: the loop below its text interface, with the wired limit that interface sets."""
     start = time.perf_counter()
     import mlx.core as mx
-    import mlx_lm as peer
-    import mlx_lm.generate as loop
+    import mlx_lm
 
+    # The package's attribute of this name is a function; its functions have no complete types.
+    loop: Any = import_module("mlx_lm.generate")
     imported = time.perf_counter()
-    # Its functions have no complete types.
-    model: Any = cast(Any, peer).load(path)[0]
+    model: Any = cast(Any, mlx_lm).load(path)[0]
     loaded = time.perf_counter()
 
     def generate(prompt: Sequence[int], tokens: int) -> Iterator[int]:
-        untyped = cast(Any, loop)
-        with untyped.wired_limit(model, [untyped.generation_stream]):
-            for token, _ in untyped.generate_step(mx.array(list(prompt)), model, max_tokens=tokens):
+        with loop.wired_limit(model, [loop.generation_stream]):
+            for token, _ in loop.generate_step(mx.array(list(prompt)), model, max_tokens=tokens):
                 yield int(token)
 
     return generate, imported - start, loaded - imported
@@ -60,7 +60,7 @@ def mlx_lm(path: str) -> tuple[_Generate, float, float]:
 
 SIDES: dict[str, Callable[[str], tuple[_Generate, float, float]]] = {
     "mlxqwen": ours,
-    "mlx-lm": mlx_lm,
+    "mlx-lm": theirs,
 }
 
 
