@@ -26,7 +26,7 @@ def tensors(folder: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "dense": ({"shards": 3}, {}),
     "tied": ({"tie_word_embeddings": True, "extra": {"lm_head.weight": mx.zeros((512, 128))}}, {}),
-    "moe": ({"moe": True, "shards": 3}, {}),
+    "moe": ({"moe": True, "shards": 2}, {}),
     "moe with dense layers": (
         {"moe": True, "num_hidden_layers": 4, "decoder_sparse_step": 2, "mlp_only_layers": [3]},
         {},
