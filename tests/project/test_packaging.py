@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -58,3 +60,25 @@ def test_no_other_distribution_owns_our_import_names() -> None:
     assert {name: set(owners.get(name, [])) - {"mlxqwen"} for name in NAMES} == {
         name: set() for name in NAMES
     }
+
+
+def test_the_lock_file_belongs_to_this_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
+    (ours,) = (package for package in lock["package"] if package["name"] == "mlxqwen")
+    extra = project["optional-dependencies"]["dev"]
+    wanted = {bare(one) for one in project["dependencies"] + extra}
+    locked = {(one["name"], one.get("specifier", "")) for one in ours["metadata"]["requires-dist"]}
+    assert locked == wanted
+
+
+def bare(requirement: str) -> tuple[str, str]:
+    """Name and version range of a requirement, without extras and markers."""
+    match = re.match(r"([\w.-]+)(?:\[[^\]]*\])?([^;]*)", requirement)
+    assert match is not None
+    return match[1], match[2].strip()
+
+
+def test_the_lock_file_names_the_public_index_only() -> None:
+    hosts = re.findall(r"\w+://([^/\"]+)", (ROOT / "uv.lock").read_text(encoding="utf-8"))
+    assert set(hosts) == {"pypi.org", "files.pythonhosted.org"}
