@@ -46,7 +46,7 @@ COMPANIONS = (
     "NOTICE",
 )
 
-CHUNK_BYTES = 32 << 20
+CHUNK_BYTES = 16 << 20
 _CACHE_BYTES = 128 << 20
 
 
@@ -59,7 +59,7 @@ def quantise(
 ) -> Result:
     """Quantise the checkpoint in ``source`` into the new folder ``output``.
 
-    Peak memory is some chunks of 32 MiB. ``output`` appears complete or not at all; until then
+    Peak memory is a few chunks of 16 MiB. ``output`` appears complete or not at all; until then
     the work lies in ``output`` + ``.partial``, which is removed on any error and on Ctrl-C.
 
     Args:
