@@ -134,7 +134,8 @@ class PartialFolder:
 def unwritable(path: Path, error: OSError) -> OutputError:
     """The error of a path that could not be written."""
     return OutputError(
-        f"{path} cannot be written: {error.strerror}.", "Free space there or choose another folder."
+        f"{path} cannot be written: {error.strerror}.",
+        "Check the space and permissions there, or choose another folder.",
     )
 
 

@@ -55,7 +55,10 @@ def choose_recipe(
     if known is None:
         raise UsageError(f"There is no mode {mode!r}.", f"Choose {', '.join(get_args(Mode))}.")
     default_bits, default_group = _MODE_DEFAULTS[known]
-    chosen = (bits or default_bits, group_size or default_group)
+    chosen = (
+        default_bits if bits is None else bits,
+        default_group if group_size is None else group_size,
+    )
     if chosen not in COMBINATIONS[known]:
         widths = sorted({b for b, _ in COMBINATIONS[known]})
         groups = sorted({g for _, g in COMBINATIONS[known]})

@@ -384,5 +384,6 @@ def _truncated(path: Path, expected: int, actual: int, promise: str) -> Checkpoi
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
     return OutputError(
-        f"{path} cannot be written: {error.strerror}.", "Free space there or choose another folder."
+        f"{path} cannot be written: {error.strerror}.",
+        "Check the space and permissions there, or choose another folder.",
     )

@@ -126,7 +126,8 @@ def test_recipe_choices():
 
 
 @pytest.mark.parametrize(
-    "choice", [{"bits": 7}, {"group_size": 16}, {"mode": "q4_k"}, {"bits": 8, "mode": "mxfp4"}]
+    "choice",
+    [{"bits": 7}, {"bits": 0}, {"group_size": 16}, {"mode": "q4_k"}, {"bits": 8, "mode": "mxfp4"}],
 )
 def test_impossible_choices_are_usage_errors(choice):
     with pytest.raises(UsageError) as caught:
