@@ -296,7 +296,7 @@ def _parse_header(path: Path, text: bytes, size: int) -> Header:
         raise CheckpointError(f"{path} has an unreadable header: {error}.", _DAMAGED) from error
     entries = cast("dict[str, object]", parsed)
     # mx.save_safetensors writes null where it is given no metadata.
-    metadata = entries.pop("__metadata__", None) or {}
+    metadata: object = entries.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict) or not all(
         isinstance(value, str) for value in cast("dict[str, object]", metadata).values()
     ):
