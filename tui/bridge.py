@@ -152,6 +152,11 @@ class Bridge:
         if self._child and request in self._child.open_requests:
             self._child.send({"op": "cancel", "id": request})
 
+    def kill(self) -> None:
+        """End a child that does not listen; a ``Died`` event follows."""
+        if self._child:
+            self._child.process.kill()
+
     def drain(self) -> list[BridgeEvent]:
         """Everything that has arrived since the last call, in order."""
         drained: list[BridgeEvent] = []

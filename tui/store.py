@@ -247,6 +247,16 @@ class Store:
         )
         return [row[0] for row in rows]
 
+    def versions(self, conversation_id: int) -> dict[int, tuple[int, int]]:
+        """(number from 1, count) of every message that has siblings, by id."""
+        rows = self._connection.execute(
+            "SELECT id, row_number() OVER same, count(*) OVER (PARTITION BY parent_id) "
+            "FROM message WHERE conversation_id = ? AND deleted_at IS NULL "
+            "WINDOW same AS (PARTITION BY parent_id ORDER BY id)",
+            (conversation_id,),
+        )
+        return {number: (place, total) for number, place, total in rows if total > 1}
+
     def newest_leaf(self, message_id: int) -> int:
         """The leaf one reaches from ``message_id`` by taking the newest child each time."""
         while row := self._connection.execute(

@@ -1,0 +1,121 @@
+"""One answer on its way: what has come of it, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from mlxqwen.engine.events import Done, Event, Prefill, Text, Thinking, ToolCall
+
+from .records import Message, Statistics
+
+
+@dataclass(slots=True)
+class Answer:
+    """A ``streaming`` row of the store while its run lasts.
+
+    ``request`` is the engine's run, None while the model still loads; ``key`` the transcript's
+    message, None while another conversation is shown.
+    """
+
+    conversation_id: int
+    message_id: int
+    model: str
+    messages: Sequence[Mapping[str, str]]
+    request: int | None = None
+    key: int | None = None
+    stopping: bool = False
+    prefill: Prefill | None = None
+    pieces: int = 0
+    """Pieces of text and thinking so far: about as many as tokens."""
+    began: float = field(default_factory=monotonic)
+    _first: float | None = None
+    _thought_until: float | None = None
+    _text: list[str] = field(default_factory=list[str])
+    _thinking: list[str] = field(default_factory=list[str])
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return _joined(self._text)
+
+    @property
+    def thinking(self) -> str:
+        """The thoughts before it, so far."""
+        return _joined(self._thinking)
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second so far; 0.0 before the second one."""
+        seconds = monotonic() - self._first if self._first is not None else 0.0
+        return (self.pieces - 1) / seconds if self.pieces > 1 and seconds > 0 else 0.0
+
+    @property
+    def thinking_seconds(self) -> float | None:
+        """How long it has thought, or thought; None where it did not."""
+        if not self._thinking:
+            return None
+        return (self._thought_until or monotonic()) - self.began
+
+    def take(self, event: Event) -> None:
+        """Add what ``event`` brings."""
+        match event:
+            case Prefill():
+                self.prefill = event
+            case Thinking(text):
+                self._thinking.append(text)
+                self._count()
+            case Text(text):
+                if self._thinking and self._thought_until is None:
+                    self._thought_until = monotonic()
+                self._text.append(text)
+                self._count()
+            case ToolCall() | Done():
+                pass
+
+    def statistics(self, done: Done | None) -> Statistics:
+        """What it cost: the engine's own figures, or what was seen from here without them."""
+        if done is None:
+            return Statistics(
+                n_prompt=self.prefill.total if self.prefill else None,
+                n_gen=self.pieces,
+                ttft_ms=1000 * (self._first - self.began) if self._first is not None else None,
+                tok_s=self.rate or None,
+                thinking_ms=_milliseconds(self.thinking_seconds),
+            )
+        usage, timings = done.usage, done.timings
+        return Statistics(
+            n_prompt=usage.prompt_tokens,
+            n_gen=usage.completion_tokens,
+            ttft_ms=1000 * timings.first_token,
+            tok_s=timings.decode_rate(usage.completion_tokens) or None,
+            thinking_ms=1000 * timings.thinking if self._thinking else None,
+        )
+
+    def _count(self) -> None:
+        self.pieces += 1
+        if self._first is None:
+            self._first = monotonic()
+
+
+def _joined(pieces: list[str]) -> str:
+    # Joining what was joined before keeps a flush every quarter second linear in what is new.
+    if len(pieces) > 1:
+        pieces[:] = ["".join(pieces)]
+    return pieces[0] if pieces else ""
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds
+
+
+def messages_for(branch: Sequence[Message], system: str = "") -> list[dict[str, str]]:
+    """A branch as the engine takes it: the system prompt, then every message that says something.
+
+    Thoughts are left out, as Qwen's templates ask.
+    """
+    messages = [{"role": "system", "content": system}] if system else []
+    return messages + [
+        {"role": message.role, "content": message.text} for message in branch if message.text
+    ]

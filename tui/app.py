@@ -1,0 +1,129 @@
+"""The application: it owns the archive and the engine's bridge, and shows the chat."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import TextArea
+
+from mlxqwen.errors import MlxqwenError
+
+from .archive import Archive
+from .bridge import Bridge
+from .screens.chat import ChatScreen
+from .settings import conversations_file
+from .themes import DAY, NIGHT
+
+QUIT_SECONDS = 2.0
+"""Pressing Ctrl+C again within this time quits."""
+
+
+class MlxqwenApp(App[None], inherit_bindings=False):
+    """The chat in a terminal.
+
+    Textual's own bindings are not inherited: its Ctrl+Q would quit in mid-sentence.
+
+    Args:
+        model: What to load first; None for the one used last.
+        conversations: The file with the conversations.
+        bridge: The way to the engine.
+        clock: Seconds since 1970; tests stop it.
+    """
+
+    TITLE = "mlxqwen"
+    CSS_PATH = "app.tcss"
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "interrupt", "Copy, stop, or quit", priority=True, show=False)
+    ]
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        conversations: Path | None = None,
+        bridge: Bridge | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        # Textual reads these from the instance; its declarations allow no other override.
+        self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]
+        self.VERTICAL_BREAKPOINTS = [(0, "-low"), (16, "-high")]
+        self.failure: MlxqwenError | None = None
+        self._model = model
+        self._interrupted = -QUIT_SECONDS
+        self._archive = Archive(conversations or conversations_file(), clock)
+        self._chat = ChatScreen(self._archive, bridge or Bridge(), clock)
+
+    def on_mount(self) -> None:
+        """Show the chat; files and engine wait until it is on the screen."""
+        self.register_theme(NIGHT)
+        self.register_theme(DAY)
+        self.theme = NIGHT.name
+        self.push_screen(self._chat)
+        self._chat.call_after_refresh(self._start)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every action by name, in the palette."""
+        chat = self._chat
+        yield SystemCommand("New chat", "Start an empty conversation", chat.action_new)
+        yield SystemCommand("Find", "A chat, or anything ever said in one", chat.action_find)
+        yield SystemCommand("Model", "Choose a model on this machine", chat.action_models)
+        yield SystemCommand("Answer again", "Keep both answers", chat.action_regenerate)
+        yield SystemCommand("Stop", "Stop the answer and keep what came", chat.action_stop)
+        yield SystemCommand("Fold thoughts", "Hide or show thinking", chat.action_fold)
+        yield SystemCommand("Delete chat", "It can be brought back", chat.action_delete)
+        yield SystemCommand("Undo delete", "Bring the last one back", chat.action_undo_delete)
+        yield SystemCommand("Theme", "Choose the colours", self.search_themes)
+        yield SystemCommand("Help", "All keys", chat.action_help)
+        yield SystemCommand("Quit", "Everything is saved", self.action_quit)
+
+    async def action_interrupt(self) -> None:
+        """Ctrl+C: copy the selection, else stop the answer, else quit when pressed twice."""
+        selected = self.screen.get_selected_text()
+        focused = self.focused
+        if isinstance(focused, TextArea) and focused.selected_text:
+            selected = focused.selected_text
+        if selected:
+            self.copy_to_clipboard(selected)
+            self.screen.clear_selection()
+            self.notify("Copied.", timeout=2)
+        elif self._chat.session.answer and not self._chat.session.answer.stopping:
+            self._chat.session.stop()
+        elif time.monotonic() - self._interrupted < QUIT_SECONDS:
+            await self.action_quit()
+        else:
+            self._interrupted = time.monotonic()
+            self.notify("Press Ctrl+C again to quit.", timeout=QUIT_SECONDS)
+
+    async def action_quit(self) -> None:
+        """Save, let the engine go, leave."""
+        await self._chat.session.close()
+        await self._archive.close()
+        self.exit()
+
+    async def _start(self) -> None:
+        try:
+            store = await self._archive.open()
+        except MlxqwenError as error:
+            self.failure = error
+            self.exit(return_code=error.exit_code)
+            return
+        await self._chat.start(self._model, read_only=store.read_only, recovered=store.recovered)
+
+
+def run(model: str | None = None) -> None:
+    """Open the chat and stay until it is closed.
+
+    Raises ``OutputError`` if the conversations cannot be opened.
+    """
+    app = MlxqwenApp(model)
+    app.run()
+    if app.failure:
+        raise app.failure

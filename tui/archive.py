@@ -1,0 +1,52 @@
+"""The conversation store for the interface: its calls run in one thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from .store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Archive:
+    """A ``Store`` behind one worker thread: ``await archive.call(Store.search, "sky")``."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._store: Store | None = None
+
+    async def open(self) -> Store:
+        """Open the file; the store may be asked for ``read_only`` and ``recovered``.
+
+        Raises ``OutputError`` as ``Store.open`` does.
+        """
+        self._store = await self.background(partial(Store.open, self._path, clock=self._clock))
+        return self._store
+
+    async def call(
+        self, method: Callable[Concatenate[Store, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run one of the store's methods; calls are carried out in the order they were made."""
+        assert self._store is not None, "the archive is not open"
+        return await self.background(partial(method, self._store, *args, **kwargs))
+
+    async def background(self, work: Callable[[], T]) -> T:
+        """Run anything else that reads files in the same thread."""
+        return await asyncio.wrap_future(self._thread.submit(work))
+
+    async def close(self) -> None:
+        """Wait for what was asked, then close the file."""
+        if self._store:
+            await self.background(self._store.close)
+            self._store = None
+        self._thread.shutdown()

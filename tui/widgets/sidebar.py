@@ -1,0 +1,50 @@
+"""The list of conversations beside the chat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from ..records import Conversation
+from ..units import age
+from ..views import one_line
+from .bars import two_ends
+
+_WIDTH = 26  # cells of a line of the list: the sidebar's width less its frame and padding
+
+
+class Sidebar(OptionList):
+    """Conversations, the most recent first; the open one is marked."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+        self.border_title = "Chats"
+
+    def present(
+        self, conversations: Sequence[Conversation], current: int | None, now: float
+    ) -> None:
+        """Show ``conversations``, keeping the cursor on the one it was on."""
+        held = self.highlighted_option.id if self.highlighted_option else None
+        options = [
+            Option(conversation_line(item, item.id == current, now, _WIDTH), id=str(item.id))
+            for item in conversations
+        ]
+        self.clear_options()
+        self.add_options(options)
+        wanted = held if self.has_focus else str(current)
+        self.highlighted = next(
+            (index for index, option in enumerate(options) if option.id == wanted), None
+        )
+
+
+def conversation_line(item: Conversation, current: bool, now: float, width: int) -> Content:
+    """Title and age of a conversation in ``width`` cells."""
+    mark = "★ " if item.pinned else ""
+    when = age(max(0.0, now - item.updated_at))
+    line = two_ends(f"{mark}{one_line(item.title) or 'Untitled'}", when, width)
+    cut = len(line) - len(when)
+    style = "bold $text-primary" if current else ""
+    return Content.assemble((line[:cut], style), (line[cut:], "$text-muted"))
