@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from ..units import size
+
 models = typer.Typer(
     help="The models on this machine.", invoke_without_command=True, no_args_is_help=False
 )
@@ -54,14 +56,6 @@ def show(
     from mlxqwen import plan
 
     print(plan(name, context=context))
-
-
-def size(amount: int) -> str:
-    """Bytes as people write them, in powers of ten as disks are sold: ``4.3 GB``."""
-    for unit, scale in (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)):
-        if amount >= scale:
-            return f"{amount / scale:.1f} {unit}"
-    return f"{amount} B"
 
 
 def _short(path: Path) -> str:

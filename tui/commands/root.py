@@ -10,10 +10,13 @@ import typer
 from typer.core import TyperGroup
 
 from mlxqwen import __version__
+from mlxqwen.errors import UsageError
 
 from . import failures
 from .ask import ask
+from .machine import bench, doctor
 from .models import models
+from .quantise import quantise
 
 
 class _Reporting(TyperGroup):
@@ -42,13 +45,15 @@ def _version(wanted: bool) -> None:
 
 def _chat(model: str | None) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        from mlxqwen.errors import UsageError
-
         raise UsageError(
             "The chat needs a terminal for input and output.",
             "In a pipe, use `mlxqwen ask`.",
         )
-    from tui.app import run
+    if model is not None:
+        from mlxqwen.hub.library import resolve
+
+        resolve(model)  # a wrong name is told before the screen changes
+    from ..app import run
 
     run(model)
 
@@ -80,9 +85,12 @@ def chat(
         typer.Argument(help="A folder, a name from `mlxqwen models`, or an alias."),
     ] = None,
 ) -> None:
-    """Chat in the terminal, with MODEL or the one used last."""
+    """Chat in the terminal, with MODEL, or the one used last."""
     _chat(model)
 
 
 app.command()(ask)
+app.command("quantize")(quantise)
 app.add_typer(models, name="models")
+app.command()(bench)
+app.command()(doctor)
