@@ -48,11 +48,11 @@ def highlight(code: str, language: str) -> list[tuple[Span, ...]]:
     if not language or len(code) > HIGHLIGHT_LIMIT:
         return plain
     # Imported here: pygments takes 20 ms that a chat without code need not pay.
-    from pygments.lexers import get_lexer_by_name
+    from pygments import lexers
     from pygments.util import ClassNotFound
 
     try:
-        lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+        lexer = lexers.get_lexer_by_name(language, stripnl=False, ensurenl=False)
     except ClassNotFound:
         return plain
     lines: list[list[Span]] = [[]]
@@ -107,7 +107,7 @@ def _cuts(text: str, width: int) -> list[tuple[int, int, str]]:
         cuts = [(start, min(start + width, len(text)), "") for start in starts]
     else:
         cuts, start, used = [], 0, 0
-        for first, last, cells in split_graphemes(text)[0]:
+        for first, _, cells in split_graphemes(text)[0]:
             if used + cells > width and first > start:
                 cuts.append((start, first, ""))
                 start, used = first, 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markdown_it.token import Token
 
 from .line import Span
-from .text import expand_tabs
+from .text import clean, expand_tabs
 
 _STYLE_OF = {"strong_open": "strong", "em_open": "em", "s_open": "strike", "link_open": "link"}
 _LITERAL = {"code_inline": "inline-code", "math_inline": "math", "html_inline": "html"}
@@ -27,15 +27,15 @@ def inline_spans(tokens: Sequence[Token], base: str) -> tuple[Span, ...]:
         kind = token.type
         if kind in ("text", "text_special"):
             if token.content:
-                spans.append(Span(expand_tabs(token.content), styles[-1]))
+                spans.append(Span(expand_tabs(clean(token.content)), styles[-1]))
         elif kind in ("softbreak", "hardbreak"):
             spans.append(Span("\n", styles[-1]))
         elif kind in _STYLE_OF:
             if kind == "link_open":
-                links.append((str(token.attrs.get("href", "")), len(spans)))
+                links.append((clean(str(token.attrs.get("href", ""))), len(spans)))
             styles.append(f"{styles[-1]} {_STYLE_OF[kind]}".strip())
         elif kind == "image":
-            spans.append(Span(f"[image: {token.content}]", f"{styles[-1]} dim".strip()))
+            spans.append(Span(f"[image: {clean(token.content)}]", f"{styles[-1]} dim".strip()))
         elif kind in _LITERAL:
             if kind == "html_inline" and token.content.lower() in _BREAKS:
                 spans.append(Span("\n", styles[-1]))

@@ -12,7 +12,7 @@ from .inline import inline_spans
 from .line import BLANK, Line, Span
 from .parser import Environment, closing, fence_closed, parse_inline
 from .table import Align, TableRenderer
-from .text import expand_tabs, wrap
+from .text import clean, wrap
 
 _BULLETS = "•◦▪"
 _CACHE_LIMIT = 4096
@@ -78,9 +78,10 @@ class Renderer:
         index = 0
         while index < len(tokens):
             end = closing(tokens, index) + 1
-            if lines and not tight:
+            block = self._block(tokens[index:end], width, base)
+            if lines and block and not tight:
                 lines.append(BLANK)
-            lines += self._block(tokens[index:end], width, base)
+            lines += block
             index = end
         return lines
 
@@ -126,7 +127,8 @@ class Renderer:
     def _code(self, tokens: Sequence[Token], width: int, base: str) -> list[Line]:
         del base
         token = tokens[0]
-        language = expand_tabs(token.info.strip().partition(" ")[0])
+        words = clean(token.info).split()  # an info string may hold entities too
+        language = words[0] if words else ""
         text = "\n".join(code_text(token.content))
         self.code_blocks.append(token.content.removesuffix("\n"))
         if self._final or token.type == "code_block" or fence_closed(token):

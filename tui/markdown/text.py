@@ -92,7 +92,11 @@ def wrap_ranges(text: str, width: int) -> list[tuple[int, int, str]]:
         if word.isspace():
             pending = cells
             if end == start and not lines:  # indentation of the very first line
-                used, end, pending = min(cells, width - 1), first + min(cells, width - 1), 0
+                pending = 0
+                if cells < width:
+                    used, end = cells, last
+                else:
+                    start = end = last
             continue
         if used + pending + cells > width and end > start:
             lines.append((start, end, " " if first > end else ""))

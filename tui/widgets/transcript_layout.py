@@ -100,6 +100,11 @@ class Layout:
         self._kept.move_to_end(index)
         return change
 
+    def forget(self, index: int) -> None:
+        """Message `index` changed while nobody could see it: its height is a guess again."""
+        self._measured.discard(index)
+        self._kept.pop(index, None)
+
     def prune(self, first: int, last: int) -> None:
         """Release the lines of the messages unseen longest, but for `first` to `last`."""
         excess = len(self._kept) - KEPT

@@ -83,6 +83,16 @@ class Message:
         """The cleaned text of the thinking."""
         return clean(self.view.thinking) if self._thinking is None else self._thinking.text
 
+    @property
+    def has_thinking(self) -> bool:
+        """There is thinking to fold."""
+        return bool(self.view.thinking) or self._thinking is not None
+
+    @property
+    def is_unfolded(self) -> bool:
+        """Its thinking is shown, wholly or as a live tail."""
+        return self.streaming and not self.text if self.unfolded is None else self.unfolded
+
     def append_text(self, piece: str) -> None:
         """The answer goes on."""
         self._open_document().append(piece)
@@ -119,7 +129,7 @@ class Message:
         """Lay the message out at `width` cells of text and return its height in lines."""
         self.head = [self._header(width)]
         self.fold_line = -1
-        if self.view.thinking or self._thinking is not None:
+        if self.has_thinking:
             self.fold_line = 1
             self.head += self._thinking_lines(width)
         document = self._document
@@ -152,7 +162,9 @@ class Message:
     def _open_document(self) -> Document | PlainText:
         if self._document is None:
             if self.view.role == "assistant":
-                self._document = Document(self.view.text, finished=not self.streaming)
+                self._document = Document(
+                    self.view.text, finished=not self.streaming, copy_label=self.labels.copy
+                )
             else:
                 self._document = PlainText(self.view.text)
         return self._document

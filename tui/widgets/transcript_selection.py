@@ -6,10 +6,15 @@ lines do, and stay valid when a message above turns out taller than was guessed.
 
 from __future__ import annotations
 
+import re
+
+from rich.cells import split_graphemes
+from textual.geometry import Offset
 from textual.selection import Selection
 
 from .transcript_layout import Layout
 
+_WORD = re.compile(r"[\w\-.@/]+")
 ROW_SPAN = 1 << 24
 """More lines than a message can have."""
 
@@ -42,3 +47,19 @@ def selected_text(layout: Layout, selection: Selection) -> str:
             parts.append(text.rstrip() if whole and line.join == "\n" else text)
             parts.append(line.join if whole else "")
     return "".join(parts)
+
+
+def word_at(layout: Layout, place: Offset) -> Selection:
+    """The word at `place`, given as (cell, row)."""
+    index, row = divmod(place.y, ROW_SPAN)
+    text = layout.messages[index].line(row).text
+    cells = at = 0
+    for start, _, width in split_graphemes(text)[0]:
+        if cells > place.x:
+            break
+        at = start
+        cells += width
+    for match in _WORD.finditer(text):
+        if match.start() <= at < match.end():
+            return Selection(Offset(match.start(), place.y), Offset(match.end(), place.y))
+    return Selection(Offset(at, place.y), Offset(at + 1, place.y))

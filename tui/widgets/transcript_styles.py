@@ -40,8 +40,7 @@ _RULES: dict[str, str] = {
     "cursor": "color: $text-primary; text-style: bold;",
 }
 
-STYLE_NAMES = frozenset(_RULES)
 COMPONENT_CLASSES = {f"transcript--{name}" for name in _RULES}
 STYLE_CSS = "\n".join(
-    f"Transcript > .transcript--{name} {{ {rule} }}" for name, rule in _RULES.items() if rule
+    f"TranscriptView > .transcript--{name} {{ {rule} }}" for name, rule in _RULES.items() if rule
 )
