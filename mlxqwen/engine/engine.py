@@ -55,11 +55,9 @@ class Engine:
     """A model that answers. Make one with ``Engine.load``; use it as a context manager."""
 
     def __init__(self, loaded: Loaded, owner: ThreadPoolExecutor) -> None:
-        self._loaded = loaded
+        self._state: tuple[Loaded, Timeline] | None = (loaded, Timeline(loaded.model))
         self._owner = owner
-        self._timeline = Timeline(loaded.model)
-        self._current: Stream | None = None
-        self._closed = False
+        self._unfinished: set[Stream] = set()
 
     @classmethod
     def load(
@@ -90,6 +88,17 @@ class Engine:
             owner.shutdown(wait=False)
             raise
         return cls(loaded, owner)
+
+    @property
+    def _loaded(self) -> Loaded:
+        if self._state is None:
+            raise EngineError("This engine is closed.", "Load the model again.")
+        return self._state[0]
+
+    @property
+    def _timeline(self) -> Timeline:
+        assert self._state is not None
+        return self._state[1]
 
     @property
     def name(self) -> str:
@@ -183,13 +192,12 @@ class Engine:
 
     def close(self) -> None:
         """Cancels what runs, frees the model, ends the thread. May be called twice."""
-        if self._closed:
+        if self._state is None:
             return
-        self._closed = True
-        current = self._current
-        if current is not None:
-            current.cancelled.set()
-        self._owner.submit(self._release)
+        self._state = None
+        for stream in list(self._unfinished):
+            stream.cancelled.set()
+        self._owner.submit(mx.clear_cache)
         self._owner.shutdown(wait=True)
 
     def __enter__(self) -> Self:
@@ -203,11 +211,6 @@ class Engine:
     ) -> None:
         self.close()
 
-    def _release(self) -> None:
-        del self._timeline
-        del self._loaded
-        mx.clear_cache()
-
     def _start(
         self,
         ids: list[int],
@@ -215,8 +218,6 @@ class Engine:
         sampling: Sampling | None,
         max_tokens: int | None,
     ) -> Run:
-        if self._closed:
-            raise EngineError("This engine is closed.", "Load the model again.")
         self._check(ids, max_tokens)
         room = self.context - len(ids)
         request = Request(
@@ -229,9 +230,14 @@ class Engine:
             started=time.perf_counter(),
         )
         stream = Stream()
-        future = self._owner.submit(self._run, request, stream)
-        future.add_done_callback(lambda done: _finish(done, stream))
+        self._unfinished.add(stream)
+        future = self._owner.submit(generate, self._timeline, request, stream)
+        future.add_done_callback(lambda done: self._finish(done, stream))
         return Run(stream)
+
+    def _finish(self, done: Future[None], stream: Stream) -> None:
+        self._unfinished.discard(stream)
+        stream.end(EngineError("The engine was closed.") if done.cancelled() else done.exception())
 
     def _check(self, ids: Sequence[int], max_tokens: int | None) -> None:
         if not ids:
@@ -248,17 +254,6 @@ class Engine:
                 f"{self.name} was loaded with a context of {self.context:,}.",
                 "Shorten it, start a new one, or load the model with a longer context.",
             )
-
-    def _run(self, request: Request, stream: Stream) -> None:
-        self._current = stream
-        try:
-            generate(self._timeline, request, stream)
-        finally:
-            self._current = None
-
-
-def _finish(done: Future[None], stream: Stream) -> None:
-    stream.end(EngineError("The engine was closed.") if done.cancelled() else done.exception())
 
 
 def _load(name: str, context: int | None, budget: int | None) -> Loaded:
