@@ -21,10 +21,8 @@ Environment = MutableMapping[str, Any]
 _CLOSERS = {"$$": "$$", "\\[": "\\]"}
 _CONTAINERS = ["paragraph", "reference", "blockquote", "list"]
 # The rule of pandoc: no space inside the dollars, no digit after them, so that prices stay prices.
-_DOLLARS = re.compile(
-    r"\$\$(?!\s*\$).+?\$\$|\$(?![\s$])(?:\\.|[^\\$\n])*?(?<![\s\\])\$(?!\d)", re.S
-)
-_BRACKETS = re.compile(r"\\\(.+?\\\)|\\\[.+?\\\]", re.S)
+_DOLLAR = re.compile(r"\$(?![\s$])(?:\\.|[^\\$\n])*?(?<![\s\\])\$(?!\d)", re.DOTALL)
+_INLINE_CLOSERS = {"$$": "$$", "\\(": "\\)", "\\[": "\\]"}
 
 
 def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
@@ -59,19 +57,23 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _math_inline(state: StateInline, silent: bool) -> bool:
-    character = state.src[state.pos]
-    if character == "$":
-        match = _DOLLARS.match(state.src, state.pos, state.posMax)
-    elif character == "\\":
-        match = _BRACKETS.match(state.src, state.pos, state.posMax)
-    else:
+    """$x$, $$x$$, \\(x\\) and \\[x\\] within a text, so that no emphasis is read into them."""
+    if state.src[state.pos] not in "$\\":
         return False
-    if match is None:
+    opener = state.src[state.pos : state.pos + 2]
+    closer = _INLINE_CLOSERS.get(opener)
+    if closer is not None:
+        found = state.src.find(closer, state.pos + 2, state.posMax)
+        end = found + 2 if state.src[state.pos + 2 : max(found, 0)].strip() else 0
+    else:
+        match = _DOLLAR.match(state.src, state.pos, state.posMax)
+        end = match.end() if match is not None else 0
+    if not end:
         return False
     if not silent:
         token = state.push("math_inline", "math", 0)
-        token.content = match[0]
-    state.pos = match.end()
+        token.content = state.src[state.pos : end]
+    state.pos = end
     return True
 
 

@@ -218,4 +218,5 @@ class Message:
             return []
         mark, style = marks[self.view.state]
         text = f"{mark}: {self.view.detail}" if self.view.detail else mark
-        return PlainText(text, style).lines(width)[:]
+        lines = PlainText(text, style).lines(width)[:]
+        return [BLANK, *lines] if self.body else lines

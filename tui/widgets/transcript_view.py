@@ -11,13 +11,13 @@ from time import perf_counter
 from typing import ClassVar
 
 from textual import events
-from textual._types import AnimationLevel, CallbackType
 from textual.binding import Binding, BindingType
 from textual.geometry import Offset, Size
 from textual.message import Message as TextualMessage
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
+from textual.types import AnimationLevel, CallbackType
 
 from .transcript_layout import Anchor, Layout
 from .transcript_paint import GUTTER, Painter
@@ -50,7 +50,7 @@ class TranscriptView(ScrollView, can_focus=True):
     ]
 
     @dataclass
-    class FollowChanged(TextualMessage):
+    class FollowChanged(TextualMessage, namespace="transcript"):
         """Following ended or began again, or `new_lines` below the view changed."""
 
         transcript: TranscriptView

@@ -25,7 +25,7 @@ class Host(App[None]):
     def compose(self) -> ComposeResult:
         yield Transcript()
 
-    def on_transcript_view_follow_changed(self, event: Transcript.FollowChanged) -> None:
+    def on_transcript_follow_changed(self, event: Transcript.FollowChanged) -> None:
         self.follows.append((event.following, event.new_lines))
 
     def on_transcript_code_clicked(self, event: Transcript.CodeClicked) -> None:
