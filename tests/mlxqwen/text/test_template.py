@@ -57,7 +57,7 @@ def test_all_thirteen_templates_are_here() -> None:
     ],
 )
 def test_thinking_is_read_off_the_prompt(name: str, think: bool | None, opens: bool) -> None:
-    variables = {} if think is None else {"enable_thinking": think}
+    variables: dict[str, Any] = {} if think is None else {"enable_thinking": think}
     prompt = template(name).render(
         [{"role": "user", "content": "What does <think> mean?"}], **variables
     )
