@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from textual.theme import Theme
 
+
+def _quiet(muted: str, disabled: str, background: str, scrollbar: str) -> dict[str, str]:
+    """Text of second rank, and scrollbars that one sees only when looking for them."""
+    return {
+        "text-muted": muted,
+        "text-disabled": disabled,
+        "scrollbar": scrollbar,
+        "scrollbar-background": background,
+        "scrollbar-background-hover": background,
+        "scrollbar-background-active": background,
+        "scrollbar-corner-color": background,
+    }
+
+
 NIGHT = Theme(
     name="mlxqwen-night",
     dark=True,
@@ -17,6 +31,7 @@ NIGHT = Theme(
     success="#8fd19e",
     warning="#e5c07b",
     error="#ef8591",
+    variables=_quiet("#7d859c", "#4b5266", "#10121a", "#2a3044"),
 )
 DAY = Theme(
     name="mlxqwen-day",
@@ -31,4 +46,5 @@ DAY = Theme(
     success="#2f855a",
     warning="#a16207",
     error="#c53030",
+    variables=_quiet("#6b7280", "#a3a8b3", "#fbfbf8", "#cfd2d9"),
 )

@@ -23,7 +23,9 @@ def age(seconds: float) -> str:
 
 
 def count(tokens: int) -> str:
-    """A token count as a meter shows it: ``980``, ``3.1k``, ``32k``."""
+    """A token count as a meter shows it: ``980``, ``3.1k``, ``32k`` for 32,768."""
+    if tokens and tokens % 1024 == 0:
+        return f"{tokens // 1024}k"
     if tokens < 1000:
         return str(tokens)
     return f"{tokens / 1000:.1f}k" if tokens < 10_000 else f"{tokens / 1000:.0f}k"

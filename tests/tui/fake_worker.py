@@ -2,7 +2,7 @@
 
 What it answers depends on the last user message, so that a test can ask for every way a child can
 behave: ``slow`` streams until it is cancelled, ``think`` thinks first, ``die`` is killed in
-mid-answer, ``exit`` leaves with an error on standard error, ``fail`` reports an error, ``garbage``
+mid-answer, ``history`` repeats what it was sent, ``exit`` leaves with an error on standard error, ``fail`` reports an error, ``garbage``
 prints nonsense between two events, ``deaf`` never answers; anything else is echoed back.
 """
 
@@ -109,6 +109,8 @@ def chat(record: dict) -> None:
             sys.stdout.buffer.write(b"\xff\xfe\n")
             sys.stdout.flush()
         answer = f"You said: **{text}**"
+        if command == "history":
+            answer = "/".join(message["content"] for message in record["messages"])
         for word in answer.split(" "):
             say(request, "text", text=word + " ")
         done(request, "stop", len(answer.split()), 3.1 if command == "think" else 0.0)

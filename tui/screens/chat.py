@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Center, Horizontal, Middle, Vertical
 from textual.content import Content
 from textual.screen import Screen
 from textual.timer import Timer
@@ -68,7 +68,8 @@ class ChatScreen(Screen[None]):
         with Horizontal(id="body"):
             yield Sidebar(id="sidebar")
             with Vertical(id="conversation"):
-                yield Welcome(id="welcome")
+                with Middle(id="empty"), Center():
+                    yield Welcome(id="welcome")
                 yield Transcript(id="transcript")
                 yield Static("", id="below", markup=False)
                 yield Prompt("Ask anything", id="prompt")
@@ -141,12 +142,13 @@ class ChatScreen(Screen[None]):
         self.query_one(TitleBar).present(title, model)
         empty = not self.query_one(Transcript).keys
         self.query_one(Transcript).display = not empty
-        welcome = self.query_one(Welcome)
-        welcome.display = empty
+        self.query_one("#empty").display = empty
         if empty:
             loaded = session.loaded if session.loaded_name == session.model else None
             description = one_line(loaded.description) if loaded else ""
-            welcome.present(model, description, demonstration=session.model == GUIDE)
+            self.query_one(Welcome).present(
+                model, description, demonstration=session.model == GUIDE
+            )
         self._show_status()
 
     def listed(self) -> None:

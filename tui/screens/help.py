@@ -16,18 +16,18 @@ _GROUPS = (
         "Write",
         (
             ("Enter", "send"),
-            ("Ctrl+J, Shift+Enter", "new line"),
-            ("Esc", "stop the answer and keep what came; again: stop the engine"),
-            ("Ctrl+R", "answer the last question again; both answers are kept"),
+            ("Ctrl+J", "new line (Shift+Enter too, where the terminal tells it)"),
+            ("Esc", "stop and keep what came; again: end the engine"),
+            ("Ctrl+R", "answer again; both answers are kept"),
         ),
     ),
     (
         "Read",
         (
-            ("PgUp, PgDn, Home", "scroll"),
+            ("PgUp, PgDn", "scroll"),
             ("End", "follow the answer as it comes"),
             ("Ctrl+T", "fold or unfold thoughts"),
-            ("Ctrl+C", "copy what is selected with the mouse"),
+            ("Ctrl+C", "copy what the mouse has selected"),
         ),
     ),
     (
@@ -38,7 +38,7 @@ _GROUPS = (
             ("Ctrl+L", "choose the model"),
             ("Ctrl+P", "every action by name"),
             ("Tab", "next pane"),
-            ("Ctrl+C Ctrl+C", "quit; everything is saved already"),
+            ("Ctrl+C Ctrl+C", "quit; everything is saved"),
         ),
     ),
 )

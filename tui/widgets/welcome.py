@@ -6,15 +6,15 @@ from textual.content import Content
 from textual.widgets import Static
 
 _DEMONSTRATION = (
-    "guide is a tiny demonstration model: it shows that everything works and writes fluent\n"
-    "sentences, but it knows next to nothing. Ctrl+L picks another model on this machine;\n"
+    "This is a tiny demonstration model: it shows that everything works and writes fluent "
+    "sentences, but knows next to nothing. Ctrl+L picks another model on this machine; "
     "mlxqwen quantize makes one from a Qwen3 checkpoint."
 )
 _KEYS = (
     ("Enter", "send"),
     ("Ctrl+J", "new line"),
     ("Esc", "stop, keeping the answer so far"),
-    ("Ctrl+F", "find a chat"),
+    ("Ctrl+F", "find a chat, or anything said in one"),
     ("Ctrl+L", "choose the model"),
     ("F1", "all keys"),
 )
@@ -26,7 +26,7 @@ class Welcome(Static):
     def present(self, model: str, description: str, *, demonstration: bool) -> None:
         """Show which model answers, and what kind it is."""
         width = max(len(keys) for keys, _ in _KEYS)
-        lines: list[tuple[str, str]] = [("m l x q w e n\n", "bold $text-primary")]
+        lines: list[tuple[str, str]] = [("m l x q w e n\n\n", "bold $text-primary")]
         lines += [("Nothing you write here leaves this machine.\n\n", "$text-muted")]
         if model:
             lines += [(model, "bold $text-accent")]
