@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.resources import files
@@ -29,6 +29,7 @@ Source = Literal["builtin", "ours", "hub cache", "LM Studio"]
 
 _INDEX = "model.safetensors.index.json"
 _DTYPE_BITS = {"float32": 32.0, "float16": 16.0, "bfloat16": 16.0}
+_HERE = "`mlxqwen models` lists what is on this machine."
 # Cache and workspace beside the weights, when a model is chosen without being asked for.
 _ROOM = 1.2
 
@@ -91,6 +92,11 @@ def guide_folder() -> Path:
     return Path(str(files("mlxqwen"))) / "builtin" / GUIDE
 
 
+def is_complete(path: Path) -> bool:
+    """Whether ``path`` has a readable ``config.json`` and all its safetensors files."""
+    return _read("", path, "hub cache") is not None
+
+
 def local_models() -> list[LocalModel]:
     """Every complete model here: the built-in one first, then each place in order of name.
 
@@ -116,7 +122,7 @@ def resolve(name: str) -> Path:
 
     Raises:
         CheckpointError: ``name`` is a path, but no model folder.
-        ModelNotFound: No such model is on this machine; the message names the next step.
+        ModelNotFound: No such model is on this machine; the message names how to get it.
     """
     path = _expanded(name)
     if name and _holds_config(path):
@@ -333,8 +339,8 @@ def _not_a_model(name: str, path: Path) -> tuple[str, str]:
     )
 
 
-def _partial(name: str) -> str | None:
-    """A weight file that is still absent from the hub cache's copy of ``name``."""
+def _partial(name: str) -> tuple[str, str] | None:
+    """Hub id of an unfinished copy of ``name`` in the hub cache, and a file that it lacks."""
     known = find(name)
     wanted = {name.lower()}
     if known is not None and "/" not in name:
@@ -343,25 +349,31 @@ def _partial(name: str) -> str | None:
         if source == "hub cache" and other.lower() in wanted:
             present, absent = _weights(path)
             if absent or not present:
-                return absent[0] if absent else "model.safetensors"
+                return other, absent[0] if absent else "model.safetensors"
     return None
 
 
-def _not_found(name: str, models: list[LocalModel], partial: str | None) -> tuple[str, str]:
+def _not_found(
+    name: str, models: list[LocalModel], partial: tuple[str, str] | None
+) -> tuple[str, str]:
     known = find(name)
-    here = "`mlxqwen models` lists what is on this machine."
     if partial is not None:
         return (
-            f"{name} is only partly downloaded: {partial} is missing.",
-            f"`mlxqwen pull {name}` fetches the rest.",
+            f"{name} is only partly downloaded: {partial[1]} is missing.",
+            f"`mlxqwen pull {partial[0]}` fetches the rest.",
         )
     if known is not None or name.count("/") == 1:
         which = f" ({known.hub_id})" if known is not None and known.hub_id != name else ""
-        return f"{name}{which} is not on this machine.", f"`mlxqwen pull {name}` gets it; {here}"
+        return f"{name}{which} is not on this machine.", f"`mlxqwen pull {name}` gets it; {_HERE}"
+    return unknown_name(name, models)
+
+
+def unknown_name(name: str, models: Sequence[LocalModel] = ()) -> tuple[str, str]:
+    """What to say of a name that means nothing, with the names nearest to it."""
     names = {other.lower(): other for other in (GUIDE, *all_aliases())}
     names |= {alias: alias for model in MODELS for alias in model.aliases}
     names |= {model.name.lower(): model.name for model in models}
     near = [names[match] for match in get_close_matches(name.lower(), names, n=3, cutoff=0.5)]
     if near:
-        return f"No model is called {name!r}.", f"Did you mean {' or '.join(near)}? {here}"
-    return f"No model is called {name!r}.", here
+        return f"No model is called {name!r}.", f"Did you mean {' or '.join(near)}? {_HERE}"
+    return f"No model is called {name!r}.", _HERE

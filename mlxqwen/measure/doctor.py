@@ -227,7 +227,7 @@ def _models(here: Machine) -> Finding:
             "models",
             "only the built-in guide, a tiny demonstration",
             "note",
-            "Put a model on this machine: `mlxqwen quantize` makes one from a checkpoint.",
+            "`mlxqwen pull qwen3-4b` fetches one; `mlxqwen quantize` makes one of a checkpoint.",
         )
     shown = ", ".join(others[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
     return Finding("models", shown)

@@ -121,7 +121,7 @@ def test_a_download_that_has_not_ended_is_not_listed_and_says_so(cached: Make) -
         with pytest.raises(ModelNotFound) as caught:
             resolve(name)
         assert "model-00003-of-00003.safetensors" in caught.value.what
-        assert f"mlxqwen pull {name}" in caught.value.hint
+        assert "`mlxqwen pull Qwen/Qwen3-4B`" in caught.value.hint
 
 
 def test_the_hub_revision_is_the_one_main_names(cached: Make) -> None:
@@ -225,7 +225,7 @@ def test_an_absent_model_names_the_way_to_get_it(name: str) -> None:
     with pytest.raises(ModelNotFound) as caught:
         resolve(name)
     assert name in caught.value.what
-    assert f"mlxqwen pull {name}" in caught.value.hint
+    assert f"`mlxqwen pull {name}`" in caught.value.hint
     assert "mlxqwen models" in caught.value.hint
 
 
