@@ -17,11 +17,11 @@ def main() -> None:
     from ..device import device
 
     here = device()
-    # 64 x 64 weights in 4 bits against the same weights unpacked: a broken backend shows here.
-    weights = mx.random.normal((64, 64), key=mx.random.key(0))
+    # 512 x 512 weights in 4 bits against the same weights unpacked: a broken backend shows here.
+    weights = mx.random.normal((512, 512), key=mx.random.key(0))
     packed, scales, biases = mx.quantize(weights, group_size=64, bits=4)
     plain = mx.dequantize(packed, scales, biases, group_size=64, bits=4)
-    x = mx.random.normal((1, 64), key=mx.random.key(1))
+    x = mx.random.normal((4, 512), key=mx.random.key(1))
     product = mx.quantized_matmul(x, packed, scales, biases, group_size=64, bits=4)
     expected = x @ plain.T
     error = (mx.abs(product - expected).max() / mx.abs(expected).max()).item()
