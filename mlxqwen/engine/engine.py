@@ -187,7 +187,8 @@ class Engine:
         Raises:
             UsageError: the prompt is empty, or an id is not in the vocabulary.
         """
-        ids = self._loaded.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        encode = self._loaded.tokenizer.encode
+        ids = encode(prompt, add_special_tokens=True) if isinstance(prompt, str) else list(prompt)
         return self._start(ids, Channels(stop=stop, raw=True), sampling, max_tokens)
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from . import failures
 from .ask import ask
 from .machine import bench, doctor
 from .models import models
+from .pull import pull
 from .quantise import quantise
 
 
@@ -91,6 +92,7 @@ def chat(
 
 app.command()(ask)
 app.command("quantize")(quantise)
+app.command()(pull)
 app.add_typer(models, name="models")
 app.command()(bench)
 app.command()(doctor)
