@@ -58,6 +58,7 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         self.failure: MlxqwenError | None = None
         self._model = model
         self._interrupted = -QUIT_SECONDS
+        self._closed = False
         self._archive = Archive(conversations or conversations_file(), clock)
         self._chat = ChatScreen(self._archive, bridge or Bridge(), clock)
 
@@ -104,9 +105,18 @@ class MlxqwenApp(App[None], inherit_bindings=False):
 
     async def action_quit(self) -> None:
         """Save, let the engine go, leave."""
-        await self._chat.session.close()
-        await self._archive.close()
+        await self._close()
         self.exit()
+
+    async def on_unmount(self) -> None:
+        """However the application ends, the engine and the file are let go."""
+        await self._close()
+
+    async def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            await self._chat.session.close()
+            await self._archive.close()
 
     async def _start(self) -> None:
         try:

@@ -19,6 +19,11 @@ def main() -> None:
     except KeyboardInterrupt:
         # Flushing at exit could write half of what was interrupted, or wait for a reader.
         os._exit(130)
+    except RuntimeError as error:
+        # Python 3.11 wraps a Ctrl-C that meets the creation of a class, as imports do all the time.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            os._exit(130)
+        raise
     except BrokenPipeError:
         sys.exit(1)
 

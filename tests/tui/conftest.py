@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import runpy
 import sys
 import time
 from dataclasses import dataclass
@@ -130,3 +132,20 @@ def run_chat(make_app):
                 await asyncio.wait_for(app.action_quit(), 10)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """A data folder with one model, ``tiny``, that answers gibberish until it is stopped."""
+    folder = tmp_path_factory.mktemp("home")
+    model = folder / "models" / "tiny"
+    model.mkdir(parents=True)
+    engine = runpy.run_path(str(Path(__file__).parents[1] / "mlxqwen" / "engine" / "conftest.py"))
+    engine["_write_tokenizer"](model)
+    engine["_write_weights"](model)
+    config = {**engine["CONFIG"], "max_position_embeddings": 16_384}
+    (model / "config.json").write_text(json.dumps(config))
+    settings = model / "tokenizer_config.json"
+    endless = {**json.loads(settings.read_text()), "eos_token": None}
+    settings.write_text(json.dumps(endless))
+    return folder

@@ -1,9 +1,10 @@
 """A stand-in for the engine's worker that speaks its protocol over real pipes.
 
 What it answers depends on the last user message, so that a test can ask for every way a child can
-behave: ``slow`` streams until it is cancelled, ``think`` thinks first, ``die`` is killed in
-mid-answer, ``history`` repeats what it was sent, ``exit`` leaves with an error on standard error, ``fail`` reports an error, ``garbage``
-prints nonsense between two events, ``deaf`` never answers; anything else is echoed back.
+behave: ``slow`` streams until it is cancelled, ``think`` thinks first, ``history`` repeats what it
+was sent, ``die`` is killed in mid-answer, ``exit`` leaves with an error on standard error, ``fail``
+reports an error, ``garbage`` prints nonsense between two events, ``deaf`` never answers; anything
+else is echoed back.
 """
 
 from __future__ import annotations

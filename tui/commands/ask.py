@@ -12,6 +12,8 @@ import typer
 
 from mlxqwen.errors import MlxqwenError, UsageError
 
+from .failures import INTERRUPTED, leave
+
 if TYPE_CHECKING:
     from mlxqwen.engine.events import Done, Event, Prefill
 
@@ -75,7 +77,12 @@ def ask(
     sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, seed=seed)
     with Engine.load(model, context=context) as engine:
         run = engine.chat(messages, think=think, sampling=sampling, max_tokens=max_tokens)
-        done = _print_json(run) if as_json else _Printer.for_terminal().print(run)
+        try:
+            done = _print_json(run) if as_json else _Printer.for_terminal().print(run)
+        except KeyboardInterrupt:
+            leave(INTERRUPTED)
+        except BrokenPipeError:
+            leave(1)
     if stats and done:
         _print_statistics(done)
 

@@ -6,7 +6,8 @@ import errno
 import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 import typer
 
@@ -25,12 +26,10 @@ def reported() -> Generator[None, None, None]:
     """
     try:
         yield
-    except KeyboardInterrupt as error:
-        raise typer.Exit(INTERRUPTED) from error
-    except BrokenPipeError as error:
-        # What is still buffered would be flushed at exit, and fail again with a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        leave(INTERRUPTED)
+    except BrokenPipeError:
+        leave(1)
     except MlxqwenError as error:
         if os.environ.get(DEBUG):
             raise
@@ -41,6 +40,17 @@ def reported() -> Generator[None, None, None]:
             raise
         _say(_sentence(error))
         raise typer.Exit(1) from error
+
+
+def leave(status: int) -> NoReturn:
+    """End the process now, without waiting for a thread that is in the middle of a computation.
+
+    Leaving by an exception would: a second Ctrl-C meanwhile ends in a crash report of MLX. What
+    standard output still holds is written if anybody reads it.
+    """
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(status)
 
 
 def _say(text: str) -> None:

@@ -34,7 +34,7 @@ from .picker import Choice, Picker
 PUMP_SECONDS = 1 / 30
 IDLE_SECONDS = 1 / 4
 FLUSH_SECONDS = 1 / 4
-_PICKER_WIDTH = 62
+_PICKER_WIDTH = 65
 
 
 class ChatScreen(Screen[None]):

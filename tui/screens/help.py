@@ -16,7 +16,7 @@ _GROUPS = (
         "Write",
         (
             ("Enter", "send"),
-            ("Ctrl+J", "new line (Shift+Enter too, where the terminal tells it)"),
+            ("Ctrl+J", "new line; Shift+Enter too in many terminals"),
             ("Esc", "stop and keep what came; again: end the engine"),
             ("Ctrl+R", "answer again; both answers are kept"),
         ),

@@ -63,7 +63,7 @@ def meter(used: int, total: int) -> list[tuple[str, str]]:
     share = min(1.0, used / total)
     full = round(share * _METER) if used else 0
     colour = "$text-success" if share < 0.75 else "$text-warning" if share < 0.9 else "$text-error"
-    return [("━" * full, colour), ("━" * (_METER - full), "$panel-lighten-2")]
+    return [("━" * full, colour), ("━" * (_METER - full), "$text-disabled")]
 
 
 def two_ends(left: str, right: str, width: int) -> str:
