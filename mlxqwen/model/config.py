@@ -8,27 +8,45 @@ gives a model that runs and talks nonsense.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from ..errors import UnsupportedModel
 from .fields import Fields
+from .positions import RopeConfig, YarnConfig, parse_rope, yarn_config
 
-ModelType = Literal["qwen2", "qwen3", "qwen3_moe"]
-MODEL_TYPES: tuple[ModelType, ...] = ("qwen2", "qwen3", "qwen3_moe")
+__all__ = ["ModelConfig", "RopeConfig", "YarnConfig", "token_ids", "yarn_config"]
+
+ModelType = Literal[
+    "qwen2", "qwen3", "qwen3_moe", "qwen3_next", "qwen3_5", "qwen3_5_moe", "qwen2_5_omni"
+]
+MODEL_TYPES: tuple[ModelType, ...] = get_args(ModelType)
+
+# Where the text model of a multimodal checkpoint is described, and what it calls itself there.
+_NESTED: Mapping[str, tuple[tuple[str, ...], frozenset[str]]] = {
+    "qwen3_5": (("text_config",), frozenset({"qwen3_5_text"})),
+    "qwen3_5_moe": (("text_config",), frozenset({"qwen3_5_moe_text"})),
+    "qwen2_5_omni": (("thinker_config", "text_config"), frozenset({"qwen2_5_omni_text", "qwen2"})),
+}
+_TEXT_ONLY = {"qwen3_5_text": "qwen3_5", "qwen3_5_moe_text": "qwen3_5_moe"}
+_HYBRID = frozenset({"qwen3_next", "qwen3_5", "qwen3_5_moe"})
+_SPARSE = frozenset({"qwen3_moe", "qwen3_next", "qwen3_5_moe"})
+_QWEN2 = frozenset({"qwen2", "qwen2_5_omni"})
 
 # Keys that do not change what is computed, or that `_refuse_other_mathematics` checks by value.
 _DESCRIPTIVE = frozenset(
     "architectures attention_dropout auto_map bos_token_id decoder_start_token_id dtype "
     "initializer_range layer_types max_window_layers model_type output_router_logits pad_token_id "
+    "mamba_ssm_dtype mtp_num_hidden_layers mtp_use_dedicated_embeddings "
     "quantization quantization_config rope_parameters rope_scaling router_aux_loss_coef "
     "sliding_window torch_dtype transformers_version use_cache use_sliding_window".split()
 )
 _READ = frozenset(
-    "attention_bias decoder_sparse_step eos_token_id head_dim hidden_act hidden_size "
+    "attention_bias attn_output_gate decoder_sparse_step eos_token_id full_attention_interval "
+    "head_dim hidden_act hidden_size linear_conv_kernel_dim linear_key_head_dim "
+    "linear_num_key_heads linear_num_value_heads linear_value_head_dim partial_rotary_factor "
     "intermediate_size max_position_embeddings mlp_only_layers moe_intermediate_size "
     "norm_topk_prob num_attention_heads num_experts num_experts_per_tok num_hidden_layers "
     "num_key_value_heads num_local_experts qkv_bias rms_norm_eps rope_theta "
@@ -43,34 +61,6 @@ _NEUTRAL: tuple[object, ...] = (None, False, 0, 1, 1.0, "", [], {})
 
 
 @dataclass(frozen=True, slots=True)
-class YarnConfig:
-    """Position scaling after YaRN (Peng et al. 2023, arXiv 2309.00071).
-
-    Attributes:
-        factor: How many times the original context is stretched.
-        original_max_position_embeddings: Tokens of context in pre-training.
-        beta_fast, beta_slow: Rotations that bound the ramp between the two kinds of frequency.
-        attention_factor: What cos and sin are multiplied by.
-        truncate: Whether the ramp's ends are rounded to whole dimensions.
-    """
-
-    factor: float
-    original_max_position_embeddings: int
-    beta_fast: float
-    beta_slow: float
-    attention_factor: float
-    truncate: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RopeConfig:
-    """Rotary positions: base, and YaRN where the configuration asks for it."""
-
-    theta: float
-    yarn: YarnConfig | None
-
-
-@dataclass(frozen=True, slots=True)
 class MoEConfig:
     """Mixture of experts in the sparse layers."""
 
@@ -80,6 +70,39 @@ class MoEConfig:
     norm_topk_prob: bool
     decoder_sparse_step: int
     mlp_only_layers: frozenset[int]
+    shared_expert_intermediate_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaConfig:
+    """Gated delta net of the linear-attention layers.
+
+    ``grouped`` says how the checkpoint orders its input projection: per key head
+    ``[q | k | v | z]`` in one matrix (qwen3_next), or one matrix each (qwen3_5).
+    """
+
+    num_key_heads: int
+    num_value_heads: int
+    key_head_dim: int
+    value_head_dim: int
+    conv_kernel_dim: int
+    layers: frozenset[int]
+    grouped: bool
+
+    @property
+    def key_dim(self) -> int:
+        """Width of all queries, and of all keys."""
+        return self.num_key_heads * self.key_head_dim
+
+    @property
+    def value_dim(self) -> int:
+        """Width of all values, and of the output gate z."""
+        return self.num_value_heads * self.value_head_dim
+
+    @property
+    def conv_dim(self) -> int:
+        """Channels of the convolution: queries, keys and values."""
+        return 2 * self.key_dim + self.value_dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,47 +123,56 @@ class ModelConfig:
     attention_bias: bool
     output_bias: bool
     qk_norm: bool
+    gated_attention: bool
+    zero_centred_norms: bool
     rope: RopeConfig
+    rotary_dims: int
     moe: MoEConfig | None
+    delta: DeltaConfig | None
     eos_token_ids: tuple[int, ...]
 
     @classmethod
     def parse(cls, config: Mapping[str, Any]) -> ModelConfig:
-        """Reads a ``config.json`` already decoded.
+        """Reads a ``config.json`` already decoded; of a multimodal one, its text model.
 
         Raises:
             UnsupportedModel: for an unknown ``model_type``, a missing or ill-typed key, or
                 mathematics that this runtime does not implement; the message names the key.
         """
-        fields = Fields(config)
-        model_type = config.get("model_type")
-        if model_type not in MODEL_TYPES:
-            raise UnsupportedModel(
-                f"config.json has model_type {model_type!r}, which mlxqwen does not run.",
-                f"It runs {', '.join(MODEL_TYPES)}.",
-            )
-        _refuse_other_mathematics(config, model_type)
+        model_type, text = _text_model(config)
+        fields = Fields(text)
+        _refuse_other_mathematics(text, model_type)
         hidden_size = fields.positive("hidden_size")
         heads = fields.positive("num_attention_heads")
-        bias = model_type == "qwen2" or fields.boolean("attention_bias", False)
+        qwen2 = model_type in _QWEN2
+        bias = qwen2 or fields.boolean("attention_bias", False)
+        head_dim = _head_dim(fields, model_type, hidden_size, heads)
+        rope, rotary_share = parse_rope(text, 0.25 if model_type in _HYBRID else 1.0)
+        ends = text.get("eos_token_id")
         parsed = cls(
             model_type=model_type,
             vocab_size=fields.positive("vocab_size"),
             hidden_size=hidden_size,
-            intermediate_size=fields.positive("intermediate_size"),
+            intermediate_size=fields.positive("intermediate_size", _dense_width(text)),
             num_hidden_layers=fields.positive("num_hidden_layers"),
             num_attention_heads=heads,
             num_key_value_heads=fields.positive("num_key_value_heads", heads),
-            head_dim=_head_dim(fields, model_type, hidden_size, heads),
+            head_dim=head_dim,
             rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
-            tie_word_embeddings=fields.boolean("tie_word_embeddings", False),
+            tie_word_embeddings=_tied(config, fields),
             max_position_embeddings=fields.positive("max_position_embeddings"),
             attention_bias=bias,
-            output_bias=bias and model_type != "qwen2",
-            qk_norm=model_type != "qwen2",
-            rope=_parse_rope(config),
-            moe=_parse_moe(fields) if model_type == "qwen3_moe" else None,
-            eos_token_ids=token_ids(config.get("eos_token_id"), "eos_token_id"),
+            output_bias=bias and not qwen2,
+            qk_norm=not qwen2,
+            gated_attention=model_type in _HYBRID and fields.boolean("attn_output_gate", True),
+            zero_centred_norms=model_type in _HYBRID,
+            rope=rope,
+            rotary_dims=int(head_dim * rotary_share),
+            moe=_parse_moe(fields, model_type) if model_type in _SPARSE else None,
+            delta=_parse_delta(fields, text, model_type) if model_type in _HYBRID else None,
+            eos_token_ids=token_ids(
+                config.get("eos_token_id") if ends is None else ends, "eos_token_id"
+            ),
         )
         return parsed._checked()
 
@@ -151,9 +183,17 @@ class ModelConfig:
                 f"{self.num_key_value_heads} key-value heads do not divide.",
                 "The file is damaged; download it again.",
             )
-        if self.head_dim % 2:
+        if self.rotary_dims % 2 or not 0 < self.rotary_dims <= self.head_dim:
             raise UnsupportedModel(
-                f"config.json has an odd head_dim of {self.head_dim}; rotary positions need pairs.",
+                f"config.json rotates {self.rotary_dims} of head_dim {self.head_dim}; "
+                "rotary positions need pairs within a head.",
+                "The file is damaged; download it again.",
+            )
+        delta = self.delta
+        if delta is not None and delta.num_value_heads % delta.num_key_heads:
+            raise UnsupportedModel(
+                f"config.json has {delta.num_value_heads} linear value heads that "
+                f"{delta.num_key_heads} key heads do not divide.",
                 "The file is damaged; download it again.",
             )
         return self
@@ -166,6 +206,10 @@ class ModelConfig:
             and layer not in moe.mlp_only_layers
             and (layer + 1) % moe.decoder_sparse_step == 0
         )
+
+    def is_linear(self, layer: int) -> bool:
+        """Whether layer ``layer`` (from 0) is a gated delta net instead of attention."""
+        return self.delta is not None and layer in self.delta.layers
 
     def with_yarn(self, yarn: YarnConfig | None) -> ModelConfig:
         """The same model with other position scaling."""
@@ -189,7 +233,49 @@ def _head_dim(fields: Fields, model_type: str, hidden_size: int, heads: int) -> 
     if fields.has("head_dim"):
         return fields.positive("head_dim")
     # Transformers' dense Qwen3 class defaults to 128 whatever the width; the others derive it.
+    if model_type in _HYBRID:
+        return 256
     return 128 if model_type == "qwen3" else hidden_size // heads
+
+
+def _text_model(config: Mapping[str, Any]) -> tuple[ModelType, Mapping[str, Any]]:
+    """The architecture, and the object that describes its text model."""
+    found = config.get("model_type")
+    name = _TEXT_ONLY.get(found, found) if isinstance(found, str) else found
+    known: ModelType | None = next((kind for kind in MODEL_TYPES if kind == name), None)
+    if known is None:
+        raise UnsupportedModel(
+            f"config.json has model_type {found!r}, which mlxqwen does not run.",
+            f"It runs {', '.join(MODEL_TYPES)}.",
+        )
+    text: object = config
+    if found == known and known in _NESTED:
+        path, names = _NESTED[known]
+        for key in path:
+            text = cast(Mapping[str, Any], text).get(key)
+            if not isinstance(text, Mapping):
+                raise UnsupportedModel(
+                    f"config.json of a {known} has no {key} that describes its text model.",
+                    "The file is damaged; download it again.",
+                )
+        inner = cast(Mapping[str, Any], text).get("model_type")
+        if inner is not None and inner not in names:
+            raise UnsupportedModel(
+                f"config.json of a {known} describes a text model of type {inner!r}.",
+                "This checkpoint needs a newer mlxqwen.",
+            )
+    return known, text
+
+
+def _tied(config: Mapping[str, Any], text: Fields) -> bool:
+    """Whether the head is the embedding; a multimodal file may say so beside its text model."""
+    outer = Fields(config).boolean("tie_word_embeddings", False)
+    return text.boolean("tie_word_embeddings", outer)
+
+
+def _dense_width(text: Mapping[str, Any]) -> int | None:
+    """A model whose every layer is sparse needs no ``intermediate_size``."""
+    return 1 if text.get("num_experts") or text.get("num_local_experts") else None
 
 
 def _refuse_other_mathematics(config: Mapping[str, Any], model_type: str) -> None:
@@ -203,14 +289,15 @@ def _refuse_other_mathematics(config: Mapping[str, Any], model_type: str) -> Non
         raise refuse("hidden_act", "only silu is implemented")
     if config.get("use_sliding_window"):
         raise refuse("use_sliding_window", "sliding-window attention is not implemented")
+    runs = {"full_attention", "linear_attention"} if model_type in _HYBRID else {"full_attention"}
     for kind in cast(list[object], config.get("layer_types") or []):
-        if kind != "full_attention":
+        if kind not in runs:
             raise refuse("layer_types", f"{kind!r} layers are not implemented for {model_type}")
-    if config.get("shared_expert_intermediate_size"):
+    if config.get("shared_expert_intermediate_size") and model_type == "qwen3_moe":
         raise refuse("shared_expert_intermediate_size", f"{model_type} has no shared expert")
     if not config.get("use_qk_norm", True):
         raise refuse("use_qk_norm", "q and k are always normalised in this architecture")
-    if config.get("qkv_bias") and model_type != "qwen2":
+    if config.get("qkv_bias") and model_type not in _QWEN2:
         raise refuse("qkv_bias", f"{model_type} takes its biases from attention_bias")
     for key, value in config.items():
         if key in _READ or key in _DESCRIPTIVE or value in _NEUTRAL:
@@ -219,62 +306,7 @@ def _refuse_other_mathematics(config: Mapping[str, Any], model_type: str) -> Non
             raise refuse(key, "this key is unknown and may change the mathematics")
 
 
-def _parse_rope(config: Mapping[str, Any]) -> RopeConfig:
-    key = "rope_parameters" if config.get("rope_parameters") else "rope_scaling"
-    section: object = config.get(key) or {}
-    if not isinstance(section, Mapping):
-        raise UnsupportedModel(f"config.json has {key} = {section!r}, not an object.")
-    rope = Fields(cast(Mapping[str, Any], section), f"{key}.")
-    theta = rope.number("rope_theta", Fields(config).number("rope_theta", 10_000.0))
-    kind = rope.text("rope_type", rope.text("type", "default"))
-    rope.refuse_unknown(
-        "rope_theta rope_type type factor original_max_position_embeddings beta_fast beta_slow "
-        "attention_factor mscale mscale_all_dim truncate partial_rotary_factor".split()
-    )
-    if rope.number("partial_rotary_factor", 1.0) != 1.0:
-        raise UnsupportedModel(
-            f"config.json has {key}.partial_rotary_factor, not implemented here."
-        )
-    if kind == "default":
-        return RopeConfig(theta, None)
-    if kind != "yarn":
-        raise UnsupportedModel(
-            f"config.json asks for {kind!r} position scaling in {key}.",
-            "Of the scalings mlxqwen implements YaRN.",
-        )
-    positions = Fields(config).positive("max_position_embeddings")
-    original = rope.positive("original_max_position_embeddings", positions)
-    factor = rope.number("factor", positions / original)
-    return RopeConfig(theta, yarn_config(factor, original, rope))
-
-
-def yarn_config(factor: float, original: int, rope: Fields) -> YarnConfig:
-    """YaRN with its defaults filled in as Transformers does.
-
-    ``factor`` is the stretch itself, never max_position/original: the published cards keep
-    ``max_position_embeddings`` unscaled.
-    """
-    mscale, all_dim = rope.number("mscale", 0.0), rope.number("mscale_all_dim", 0.0)
-    if mscale and all_dim:
-        attention = yarn_magnitude(factor, mscale) / yarn_magnitude(factor, all_dim)
-    else:
-        attention = yarn_magnitude(factor, 1.0)
-    return YarnConfig(
-        factor=factor,
-        original_max_position_embeddings=original,
-        beta_fast=rope.number("beta_fast", 32.0),
-        beta_slow=rope.number("beta_slow", 1.0),
-        attention_factor=rope.number("attention_factor", attention),
-        truncate=rope.boolean("truncate", True),
-    )
-
-
-def yarn_magnitude(factor: float, mscale: float) -> float:
-    """0.1 · mscale · ln(factor) + 1 (YaRN, section 3.4); 1 where nothing is stretched."""
-    return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
-
-
-def _parse_moe(fields: Fields) -> MoEConfig:
+def _parse_moe(fields: Fields, model_type: ModelType) -> MoEConfig:
     experts = fields.positive(
         "num_local_experts" if fields.has("num_local_experts") else "num_experts"
     )
@@ -284,11 +316,41 @@ def _parse_moe(fields: Fields) -> MoEConfig:
             f"config.json chooses {chosen} of {experts} experts (num_experts_per_tok).",
             "The file is damaged; download it again.",
         )
+    hybrid = model_type in _HYBRID
+    # Transformers' Qwen3.5 knows no switch: it always renormalises.
+    always = model_type == "qwen3_5_moe"
     return MoEConfig(
         num_experts=experts,
         num_experts_per_tok=chosen,
         moe_intermediate_size=fields.positive("moe_intermediate_size"),
-        norm_topk_prob=fields.boolean("norm_topk_prob", False),
+        norm_topk_prob=always or fields.boolean("norm_topk_prob", hybrid),
         decoder_sparse_step=fields.positive("decoder_sparse_step", 1),
         mlp_only_layers=frozenset(fields.integers("mlp_only_layers")),
+        shared_expert_intermediate_size=(
+            fields.positive("shared_expert_intermediate_size") if hybrid else 0
+        ),
+    )
+
+
+def _parse_delta(fields: Fields, config: Mapping[str, Any], model_type: ModelType) -> DeltaConfig:
+    count = fields.positive("num_hidden_layers")
+    kinds = cast(list[object], config.get("layer_types") or [])
+    if kinds and len(kinds) != count:
+        raise UnsupportedModel(
+            f"config.json lists {len(kinds)} layer_types for {count} layers.",
+            "The file is damaged; download it again.",
+        )
+    if kinds:
+        linear = frozenset(i for i, kind in enumerate(kinds) if kind == "linear_attention")
+    else:
+        interval = fields.positive("full_attention_interval", 4)
+        linear = frozenset(i for i in range(count) if (i + 1) % interval)
+    return DeltaConfig(
+        num_key_heads=fields.positive("linear_num_key_heads"),
+        num_value_heads=fields.positive("linear_num_value_heads"),
+        key_head_dim=fields.positive("linear_key_head_dim"),
+        value_head_dim=fields.positive("linear_value_head_dim"),
+        conv_kernel_dim=fields.positive("linear_conv_kernel_dim"),
+        layers=linear,
+        grouped=model_type == "qwen3_next",
     )
