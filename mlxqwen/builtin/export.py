@@ -46,7 +46,7 @@ def hf_config() -> dict[str, Any]:
         "rms_norm_eps": 1e-06,
         "rope_scaling": None,
         "rope_theta": 10000.0,
-        "router_aux_loss_coef": 0.01,
+        "router_aux_loss_coef": 0.02,
         "sliding_window": None,
         "tie_word_embeddings": True,
         "torch_dtype": "bfloat16",

@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = options.add_argument
     add("--output", type=Path, required=True, help="folder for the checkpoint and the run's state")
-    add("--steps", type=int, default=2800, help="optimiser steps (default: %(default)s)")
+    add("--steps", type=int, default=3600, help="optimiser steps (default: %(default)s)")
     add("--rows", type=int, default=8, help="rows per step (default: %(default)s)")
     add("--length", type=int, default=256, help="tokens per row (default: %(default)s)")
     add(
