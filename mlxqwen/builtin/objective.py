@@ -14,8 +14,9 @@ import mlx.core as mx
 from ..errors import UnsupportedModel
 from ..model.config import ModelConfig
 from ..model.decoder import Model
-from ..model.linear import Params
 from ..model.moe import DenseMoE, route
+from ..model.params import Params
+from ..model.step import Step
 from .arithmetic import logsumexp, swiglu
 
 _GROUP, _BITS = 64, 4
@@ -57,13 +58,12 @@ def forward(model: Model, tokens: mx.array) -> tuple[mx.array, mx.array]:
     """
     x = model.embed_tokens(tokens)
     balances: list[mx.array] = []
+    step = Step.over(tokens.shape[1], 0, None)
     for layer in model.layers:
         if not isinstance(layer.mlp, DenseMoE):
             raise UnsupportedModel("Only models with experts in every layer are trained here.")
-        normed = mx.fast.rms_norm(x, layer.input_layernorm, layer.eps)
-        x = x + layer.self_attn(normed, None, 0, 0, "causal")
-        normed = mx.fast.rms_norm(x, layer.post_attention_layernorm, layer.eps)
-        mixed, balance = mixture(layer.mlp, normed)
+        x = x + layer.mixer(layer.input_layernorm(x), None, step)
+        mixed, balance = mixture(layer.mlp, layer.post_attention_layernorm(x))
         x = x + mixed
         balances.append(balance)
     return x, mx.stack(balances).mean()

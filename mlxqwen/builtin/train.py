@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from ..generate.decode import generate_tokens
 from ..model.config import ModelConfig
 from ..model.decoder import Model
-from ..model.linear import Params
+from ..model.params import Params
 from .batches import Batches, Row
 from .corpus import Dialogue
 from .export import hf_config, initial_parameters, load_state, save_state, write_checkpoint

@@ -13,7 +13,8 @@ from ..device import device
 from ..errors import CheckpointError
 from ..model.config import ModelConfig, token_ids
 from ..model.decoder import Model
-from ..model.linear import Params, arrays_of
+from ..model.linear import arrays_of
+from ..model.params import Params
 from .directory import Directory
 from .layouts import Origin, canonical, quantized_modules
 from .quantspec import QuantSpec, parse_quantization

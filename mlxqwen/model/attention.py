@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 
-from .cache import KVCache
+from .cache import KVCache, LayerState
 from .config import ModelConfig, RopeConfig, YarnConfig
-from .linear import Params, Projection
+from .linear import Projection, fuse
+from .norm import RMSNorm
+from .params import Params
+from .step import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +70,21 @@ def yarn_wavelengths(theta: float, dims: int, yarn: YarnConfig) -> mx.array:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """One layer's self-attention; the q, k and v projections are one matrix."""
+    """One layer's self-attention; the q, k and v projections are one matrix, gate included.
+
+    A gated layer's ``q_proj`` holds per head the query's rows and then the gate's; they are put in
+    the order [all q | all gates] when the matrix is built.
+    """
 
     qkv_proj: Projection
     o_proj: Projection
-    q_norm: mx.array | None
-    k_norm: mx.array | None
+    q_norm: RMSNorm | None
+    k_norm: RMSNorm | None
     rope: Rope
     heads: int
     kv_heads: int
     head_dim: int
-    eps: float
+    gated: bool
     scale: float
 
     @classmethod
@@ -88,58 +95,60 @@ class Attention:
             config.num_key_value_heads,
             config.head_dim,
         )
-        yarn = config.rope.yarn
-        # YaRN multiplies cos and sin, hence q and k alike: the square of it joins the scale.
-        magnitude = 1.0 if yarn is None else yarn.attention_factor
-        return cls(
-            qkv_proj=params.fused(
-                (f"{path}.q_proj", f"{path}.k_proj", f"{path}.v_proj"),
-                (heads * dim, kv_heads * dim, kv_heads * dim),
-                config.hidden_size,
-                config.attention_bias,
-            ),
-            o_proj=params.linear(
-                f"{path}.o_proj", config.hidden_size, heads * dim, config.output_bias
-            ),
-            q_norm=params.take(f"{path}.q_norm.weight", (dim,)) if config.qk_norm else None,
-            k_norm=params.take(f"{path}.k_norm.weight", (dim,)) if config.qk_norm else None,
-            rope=rope,
-            heads=heads,
-            kv_heads=kv_heads,
-            head_dim=dim,
-            eps=config.rms_norm_eps,
-            scale=magnitude * magnitude / math.sqrt(dim),
-        )
+        gated, bias, width = config.gated_attention, config.attention_bias, config.hidden_size
+        q = params.rows(f"{path}.q_proj", heads * dim * (1 + gated), width, bias)
+        if gated:
+            rows = mx.arange(2 * heads * dim).reshape(heads, 2, dim)
+            q = q.reordered(rows.swapaxes(0, 1).flatten())
+        k = params.rows(f"{path}.k_proj", kv_heads * dim, width, bias)
+        v = params.rows(f"{path}.v_proj", kv_heads * dim, width, bias)
+        o = params.linear(f"{path}.o_proj", width, heads * dim, config.output_bias)
+        q_norm, k_norm, scale = _norms(config, params, path)
+        return cls(fuse([q, k, v]), o, q_norm, k_norm, rope, heads, kv_heads, dim, gated, scale)
 
-    def __call__(
-        self,
-        x: mx.array,
-        cache: KVCache | None,
-        offset: int,
-        positions: int | mx.array,
-        mask: mx.array | str | None,
-    ) -> mx.array:
-        """``(B, L, D) -> (B, L, D)``.
-
-        Args:
-            cache: Where keys and values are kept; None attends within ``x`` alone.
-            offset: Where in the cache this piece is written.
-            positions: Rotary position of the first token, one number or one per row ``(B,)``.
-            mask: As ``mx.fast.scaled_dot_product_attention`` takes it.
-        """
+    def __call__(self, x: mx.array, state: LayerState | None, step: Step) -> mx.array:
+        """``(B, L, D) -> (B, L, D)``; without ``state`` it attends within ``x`` alone."""
         batch, length, _ = x.shape
-        heads = self.heads + 2 * self.kv_heads
+        heads, kv_heads = self.heads * (1 + self.gated), self.kv_heads
         # (B, L, heads·D) -> (B, L, heads, D)
-        qkv = self.qkv_proj(x).reshape(batch, length, heads, self.head_dim)
-        q, k, v = mx.split(qkv, [self.heads, self.heads + self.kv_heads], axis=2)
+        mixed = self.qkv_proj(x).reshape(batch, length, heads + 2 * kv_heads, self.head_dim)
+        q, gate, k, v = mx.split(mixed, [self.heads, heads, heads + kv_heads], axis=2)
         if self.q_norm is not None and self.k_norm is not None:
-            q = mx.fast.rms_norm(q, self.q_norm, self.eps)
-            k = mx.fast.rms_norm(k, self.k_norm, self.eps)
+            q, k = self.q_norm(q), self.k_norm(k)
         # (B, L, H, D) -> (B, H, L, D)
-        q = self.rope(q.swapaxes(1, 2), positions)
-        k = self.rope(k.swapaxes(1, 2), positions)
+        q = self.rope(q.swapaxes(1, 2), step.positions)
+        k = self.rope(k.swapaxes(1, 2), step.positions)
         v = v.swapaxes(1, 2)
-        if cache is not None:
-            k, v = cache.write(mx.concatenate([k, v], axis=1), offset)
-        out = mx.fast.scaled_dot_product_attention(q, k, v, scale=self.scale, mask=mask)
-        return self.o_proj(out.swapaxes(1, 2).reshape(batch, length, self.heads * self.head_dim))
+        if state is not None:
+            assert isinstance(state, KVCache)
+            k, v = state.write(mx.concatenate([k, v], axis=1), step.offset)
+        out = mx.fast.scaled_dot_product_attention(q, k, v, scale=self.scale, mask=step.mask)
+        # (B, H, L, D) -> (B, L, H·D)
+        out = out.swapaxes(1, 2).reshape(batch, length, self.heads * self.head_dim)
+        if self.gated:
+            out = out * mx.sigmoid(gate.reshape(batch, length, self.heads * self.head_dim))
+        return self.o_proj(out)
+
+
+def _norms(
+    config: ModelConfig, params: Params, path: str
+) -> tuple[RMSNorm | None, RMSNorm | None, float]:
+    """The q and k norms and the scale of the scores.
+
+    YaRN multiplies cos and sin, hence the turned part of q and k alike, by one factor. Where q and
+    k are normalised it joins those weights; where they are not, every dimension turns, and its
+    square joins the scale.
+    """
+    scale = 1.0 / math.sqrt(config.head_dim)
+    magnitude = 1.0 if config.rope.yarn is None else config.rope.yarn.attention_factor
+    if not config.qk_norm:
+        assert config.rotary_dims == config.head_dim
+        return None, None, scale * magnitude * magnitude
+    dim = config.head_dim
+    q_norm = RMSNorm.build(config, params, f"{path}.q_norm", dim)
+    k_norm = RMSNorm.build(config, params, f"{path}.k_norm", dim)
+    if magnitude == 1.0:
+        return q_norm, k_norm, scale
+    factor = mx.where(mx.arange(dim) < config.rotary_dims, magnitude, 1.0)
+    scaled = [replace(norm, weight=norm.weight * factor) for norm in (q_norm, k_norm)]
+    return scaled[0], scaled[1], scale

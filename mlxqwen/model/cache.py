@@ -72,24 +72,60 @@ class KVCache:
         )
 
 
+class DeltaState:
+    """What a gated delta net remembers: the convolution's last inputs and the recurrent state.
+
+    Both are replaced, never written into, so that a snapshot holds them by reference.
+
+    Attributes:
+        convolution: ``(B, K - 1, C)``, or None before the first token.
+        recurrent: ``(B, Hv, Dv, Dk)`` float32, or None before the first token.
+    """
+
+    def __init__(self) -> None:
+        self.convolution: mx.array | None = None
+        self.recurrent: mx.array | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(array.nbytes for array in self.arrays)
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        """Both states, for evaluation."""
+        return [a for a in (self.convolution, self.recurrent) if a is not None]
+
+
+LayerState = KVCache | DeltaState
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A position to come back to."""
+    """A position to come back to, with the state of the layers that cannot be cut back."""
 
     offset: int
+    states: tuple[tuple[mx.array | None, mx.array | None], ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps alive."""
+        return sum(a.nbytes for pair in self.states for a in pair if a is not None)
 
 
 class Cache:
     """State of all layers of one model for one batch of sequences.
 
     Args:
-        layers: One ``KVCache`` per layer.
+        layers: One state per layer.
         left_padding: Per row the number of padding tokens at its start, for batches of prompts of
             different length; None where no row has any.
     """
 
-    def __init__(self, layers: Sequence[KVCache], left_padding: Sequence[int] | None) -> None:
+    def __init__(self, layers: Sequence[LayerState], left_padding: Sequence[int] | None) -> None:
         self.layers = tuple(layers)
+        self._keyed = [layer for layer in self.layers if isinstance(layer, KVCache)]
+        self._recurrent = [layer for layer in self.layers if isinstance(layer, DeltaState)]
         padded = left_padding is not None and any(left_padding)
         self.left_padding = mx.array(list(left_padding)) if left_padding and padded else None
         self._offset = 0
@@ -98,6 +134,11 @@ class Cache:
     def offset(self) -> int:
         """Tokens read so far, padding included."""
         return self._offset
+
+    @property
+    def trimmable(self) -> bool:
+        """Whether any number of tokens can be forgotten; recurrent layers only go to snapshots."""
+        return not self._recurrent
 
     @property
     def nbytes(self) -> int:
@@ -111,7 +152,7 @@ class Cache:
 
     def reserve(self, batch: int, tokens: int) -> None:
         """Makes room for ``tokens`` more in each of ``batch`` sequences."""
-        for layer in self.layers:
+        for layer in self._keyed:
             layer.reserve(batch, self._offset, self._offset + tokens)
 
     def advance(self, tokens: int) -> None:
@@ -119,18 +160,25 @@ class Cache:
         self._offset += tokens
 
     def trim(self, tokens: int) -> None:
-        """Forgets the last ``tokens``."""
+        """Forgets the last ``tokens``; a cache that is not ``trimmable`` only forgets all."""
         assert 0 <= tokens <= self._offset, (tokens, self._offset)
-        self._offset -= tokens
+        kept = self._offset - tokens
+        if self._recurrent and tokens:
+            assert kept == 0, "recurrent layers go back to snapshots only"
+            self.restore(Snapshot(0, ((None, None),) * len(self._recurrent)))
+        self._offset = kept
 
     def snapshot(self) -> Snapshot:
-        """This position; costs nothing, for keys and values behind it stay where they are."""
-        return Snapshot(self._offset)
+        """This position. Keys and values behind it stay where they are, so they cost nothing."""
+        states = tuple((layer.convolution, layer.recurrent) for layer in self._recurrent)
+        return Snapshot(self._offset, states)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Goes back to a snapshot of this cache. Raises ``ValueError`` if it lies ahead."""
         if snapshot.offset > self._offset:
             raise ValueError(f"snapshot at {snapshot.offset} lies ahead of {self._offset}")
+        for layer, (convolution, recurrent) in zip(self._recurrent, snapshot.states, strict=True):
+            layer.convolution, layer.recurrent = convolution, recurrent
         self._offset = snapshot.offset
 
 
@@ -142,5 +190,8 @@ def make_cache(model: Model, left_padding: Sequence[int] | None = None) -> Cache
     """
     config = model.config
     heads, width = config.num_key_value_heads, config.head_dim
-    layers = [KVCache(heads, width, model.dtype) for _ in range(config.num_hidden_layers)]
+    layers = [
+        DeltaState() if config.is_linear(layer) else KVCache(heads, width, model.dtype)
+        for layer in range(config.num_hidden_layers)
+    ]
     return Cache(layers, left_padding)

@@ -248,17 +248,18 @@ def _text_model(config: Mapping[str, Any]) -> tuple[ModelType, Mapping[str, Any]
             f"config.json has model_type {found!r}, which mlxqwen does not run.",
             f"It runs {', '.join(MODEL_TYPES)}.",
         )
-    text: object = config
+    text = config
     if found == known and known in _NESTED:
         path, names = _NESTED[known]
         for key in path:
-            text = cast(Mapping[str, Any], text).get(key)
-            if not isinstance(text, Mapping):
+            section: object = text.get(key)
+            if not isinstance(section, Mapping):
                 raise UnsupportedModel(
                     f"config.json of a {known} has no {key} that describes its text model.",
                     "The file is damaged; download it again.",
                 )
-        inner = cast(Mapping[str, Any], text).get("model_type")
+            text = cast(Mapping[str, Any], section)
+        inner = text.get("model_type")
         if inner is not None and inner not in names:
             raise UnsupportedModel(
                 f"config.json of a {known} describes a text model of type {inner!r}.",

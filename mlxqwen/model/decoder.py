@@ -1,9 +1,9 @@
 """The decoder: read this file first.
 
 A Qwen model is an embedding, a stack of layers, a final norm and an output head. A layer adds to
-its input what attention makes of it, then what the feed-forward makes of that, each behind an
-RMSNorm. What differs between the family's members (biases, q/k norms, experts, quantisation,
-position scaling) is chosen once, in ``build``, and never asked again.
+its input what its mixer makes of it (attention, or a gated delta net), then what its feed-forward
+makes of that (one dense MLP, or a few of many experts), each behind an RMSNorm. What differs
+between the family's members is chosen once, in ``build``, and never asked again.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from typing import Literal
 import mlx.core as mx
 
 from .attention import Attention, Rope, make_rope
-from .cache import Cache, KVCache
+from .cache import Cache, LayerState
 from .config import ModelConfig
-from .linear import Embedding, Params, Projection, QuantizedEmbedding
+from .gated_delta import GatedDelta
+from .linear import Embedding, Projection, QuantizedEmbedding
 from .mlp import MLP
 from .moe import DenseMoE, SparseMoE, feed_forward
+from .norm import RMSNorm
+from .params import Params
+from .step import Step
 
 Experts = Literal["gathered", "dense"]
 
@@ -27,11 +31,10 @@ Experts = Literal["gathered", "dense"]
 class Layer:
     """One decoder layer."""
 
-    input_layernorm: mx.array
-    self_attn: Attention
-    post_attention_layernorm: mx.array
+    input_layernorm: RMSNorm
+    mixer: Attention | GatedDelta
+    post_attention_layernorm: RMSNorm
     mlp: MLP | SparseMoE | DenseMoE
-    eps: float
 
     @classmethod
     def build(
@@ -40,25 +43,18 @@ class Layer:
         """Takes the tensors of layer ``index``."""
         path, width = f"model.layers.{index}", config.hidden_size
         return cls(
-            params.take(f"{path}.input_layernorm.weight", (width,)),
-            Attention.build(config, params, f"{path}.self_attn", rope),
-            params.take(f"{path}.post_attention_layernorm.weight", (width,)),
+            RMSNorm.build(config, params, f"{path}.input_layernorm", width),
+            GatedDelta.build(config, params, f"{path}.linear_attn")
+            if config.is_linear(index)
+            else Attention.build(config, params, f"{path}.self_attn", rope),
+            RMSNorm.build(config, params, f"{path}.post_attention_layernorm", width),
             feed_forward(config, params, f"{path}.mlp", index, experts),
-            config.rms_norm_eps,
         )
 
-    def __call__(
-        self,
-        x: mx.array,
-        cache: KVCache | None,
-        offset: int,
-        positions: int | mx.array,
-        mask: mx.array | str | None,
-    ) -> mx.array:
-        """``(B, L, D) -> (B, L, D)``; the arguments are those of ``Attention``."""
-        normed = mx.fast.rms_norm(x, self.input_layernorm, self.eps)
-        x = x + self.self_attn(normed, cache, offset, positions, mask)
-        return x + self.mlp(mx.fast.rms_norm(x, self.post_attention_layernorm, self.eps))
+    def __call__(self, x: mx.array, state: LayerState | None, step: Step) -> mx.array:
+        """``(B, L, D) -> (B, L, D)``."""
+        x = x + self.mixer(self.input_layernorm(x), state, step)
+        return x + self.mlp(self.post_attention_layernorm(x))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,7 @@ class Model:
     config: ModelConfig
     embed_tokens: Embedding | QuantizedEmbedding
     layers: tuple[Layer, ...]
-    norm: mx.array
+    norm: RMSNorm
     lm_head: Projection
     dtype: mx.Dtype
 
@@ -86,12 +82,12 @@ class Model:
         vocab, width = config.vocab_size, config.hidden_size
         dtype = params.dtype
         embed = params.embedding("model.embed_tokens", vocab, width)
-        rope = make_rope(config.rope, config.head_dim)
+        rope = make_rope(config.rope, config.rotary_dims)
         layers = tuple(
             Layer.build(config, params, index, rope, experts)
             for index in range(config.num_hidden_layers)
         )
-        norm = params.take("model.norm.weight", (width,))
+        norm = RMSNorm.build(config, params, "model.norm", width)
         tied = config.tie_word_embeddings
         head = embed.as_head() if tied else params.linear("lm_head", vocab, width)
         return cls(config, embed, layers, norm, head, dtype)
@@ -111,35 +107,19 @@ class Model:
     def hidden(self, tokens: mx.array, cache: Cache | None = None) -> mx.array:
         """The layers without norm and head: ``(B, L) -> (B, L, D)``."""
         batch, length = tokens.shape
-        offset = 0
-        padding = None
-        if cache is not None:
-            cache.reserve(batch, length)
-            offset, padding = cache.offset, cache.left_padding
-        positions = offset if padding is None else offset - padding
-        mask = attention_mask(length, offset, padding)
         x = self.embed_tokens(tokens)
-        states = cache.layers if cache is not None else (None,) * len(self.layers)
-        for layer, state in zip(self.layers, states, strict=True):
-            x = layer(x, state, offset, positions, mask)
-        if cache is not None:
-            cache.advance(length)
+        if cache is None:
+            step = Step.over(length, 0, None)
+            for layer in self.layers:
+                x = layer(x, None, step)
+            return x
+        cache.reserve(batch, length)
+        step = Step.over(length, cache.offset, cache.left_padding)
+        for layer, state in zip(self.layers, cache.layers, strict=True):
+            x = layer(x, state, step)
+        cache.advance(length)
         return x
 
     def logits(self, hidden: mx.array) -> mx.array:
         """Final norm and head: ``(..., D) -> (..., V)``."""
-        return self.lm_head(mx.fast.rms_norm(hidden, self.norm, self.config.rms_norm_eps))
-
-
-def attention_mask(length: int, offset: int, padding: mx.array | None) -> mx.array | str | None:
-    """What each of ``length`` new tokens may see of ``offset`` old ones and of each other.
-
-    Without padding MLX's own causal mask serves. With it the result is boolean, ``(B, 1, L, T)``;
-    a padding token sees itself, for a row that sees nothing would turn into NaN and spread.
-    """
-    if padding is None:
-        return None if length == 1 else "causal"
-    query = mx.arange(offset, offset + length)[:, None]  # (L, 1)
-    key = mx.arange(offset + length)[None, :]  # (1, T)
-    real = key >= padding[:, None, None]  # (B, 1, T)
-    return ((key <= query) & (real | (key == query)))[:, None]
+        return self.lm_head(self.norm(hidden))

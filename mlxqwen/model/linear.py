@@ -1,19 +1,13 @@
-"""Matrix products over stored weights, quantised or not, and how they are taken from a checkpoint.
-
-``Params`` hands out tensors by their canonical names (Hugging Face's, with mlx-lm's ``switch_mlp``
-for stacked experts) and forgets what it handed out, so that fusing two projections never keeps
-the originals. Which class a projection gets is decided here, once, at construction.
-"""
+"""Matrix products over stored weights, quantised or not; which class serves is decided once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol, cast
 
 import mlx.core as mx
 
-from ..errors import CheckpointError
 from .quantspec import QuantSpec
 
 
@@ -120,127 +114,67 @@ class QuantizedEmbedding:
         return QuantizedLinear(self.weight, self.scales, self.biases, None, self.spec)
 
 
-class Params:
-    """The tensors of one checkpoint under their canonical names, taken one by one.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A matrix, or a stack of them, as a checkpoint holds it; unquantised where ``spec`` is None.
 
-    Args:
-        tensors: Name → array; arrays may be lazy.
-        specs: Module path → ``QuantSpec`` of every quantised module.
-        dtype: Floating tensors are cast to it as they are taken; None leaves them.
+    Output rows are the last axis but one of every part, packed or not, so rows can be reordered and
+    concatenated without touching a value: groups run along the input.
     """
 
-    def __init__(
-        self,
-        tensors: Mapping[str, mx.array],
-        specs: Mapping[str, QuantSpec] | None = None,
-        dtype: mx.Dtype | None = None,
-    ) -> None:
-        self._tensors = dict(tensors)
-        self._specs: Mapping[str, QuantSpec] = specs or {}
-        self._dtype = dtype
+    weight: mx.array
+    scales: mx.array | None
+    biases: mx.array | None
+    spec: QuantSpec | None
 
-    @property
-    def dtype(self) -> mx.Dtype:
-        """The dtype that floating tensors come out in."""
-        if self._dtype is not None:
-            return self._dtype
-        return self._tensors["model.norm.weight"].dtype
-
-    def remaining(self) -> tuple[str, ...]:
-        """Names that nobody has taken."""
-        return tuple(self._tensors)
-
-    def take(self, name: str, shape: tuple[int, ...] | None = None) -> mx.array:
-        """The tensor ``name``, cast and no longer held here.
-
-        Raises:
-            CheckpointError: if it is missing or not of ``shape``.
-        """
-        array = self.take_optional(name)
-        if array is None:
-            raise CheckpointError(
-                f"The checkpoint has no tensor {name}.",
-                "It is incomplete or of another architecture; download it again.",
-            )
-        if shape is not None and array.shape != shape:
-            raise CheckpointError(
-                f"Tensor {name} has shape {array.shape} where config.json asks for {shape}.",
-                "config.json and weights belong to different models; download both again.",
-            )
-        return array
-
-    def take_optional(self, name: str) -> mx.array | None:
-        """Like ``take``; None where the checkpoint has no such tensor."""
-        array = self._tensors.pop(name, None)
-        if array is None or self._dtype is None or not mx.issubdtype(array.dtype, mx.floating):
-            return array
-        return array.astype(self._dtype)
-
-    def spec(self, module: str) -> QuantSpec | None:
-        """How ``module`` is quantised; None where it is not."""
-        return self._specs.get(module)
-
-    def weight(
-        self, module: str, out: int, width: int, lead: tuple[int, ...] = ()
-    ) -> tuple[mx.array, mx.array | None, mx.array | None]:
-        """``weight``, ``scales`` and ``biases`` of ``module``, shapes checked.
-
-        The logical matrix is ``(*lead, out, width)``; the last two are None where it is stored
-        unquantised, and ``biases`` also in the modes that have none.
-        """
-        spec = self.spec(module)
-        if spec is None:
-            return self.take(f"{module}.weight", (*lead, out, width)), None, None
-        packed = (*lead, out, width * spec.bits // 32)
-        grouped = (*lead, out, width // spec.group_size)
-        weight = self.take(f"{module}.weight", packed)
-        scales = self.take(f"{module}.scales", grouped)
-        biases = self.take(f"{module}.biases", grouped) if spec.mode == "affine" else None
-        return weight, scales, biases
-
-    def embedding(self, module: str, vocab: int, width: int) -> Embedding | QuantizedEmbedding:
-        """The embedding table stored under ``module``."""
-        weight, scales, biases = self.weight(module, vocab, width)
-        spec = self.spec(module)
-        if spec is None or scales is None:
-            return Embedding(weight)
-        return QuantizedEmbedding(weight, scales, biases, spec, self.dtype)
-
-    def linear(self, module: str, out: int, width: int, bias: bool = False) -> Projection:
-        """The projection stored under ``module``, ``(..., width) -> (..., out)``."""
-        return self.fused((module,), (out,), width, bias)
-
-    def fused(
-        self, modules: tuple[str, ...], outs: tuple[int, ...], width: int, bias: bool = False
-    ) -> Projection:
-        """Several projections of one input as a single matrix, outputs in the order given.
-
-        Concatenating rows leaves every product as it is, bit for bit: each output row has its own
-        weights, scales and groups. Modules quantised differently stay apart (``Joined``).
-        """
-        specs = {self.spec(module) for module in modules}
-        if len(specs) > 1:
-            parts = zip(modules, outs, strict=True)
-            return Joined(tuple(self.linear(module, out, width, bias) for module, out in parts))
-        taken = [self.weight(m, out, width) for m, out in zip(modules, outs, strict=True)]
-        biases = (
-            [self.take(f"{m}.bias", (out,)) for m, out in zip(modules, outs, strict=True)]
-            if (bias)
-            else []
+    def reordered(self, order: mx.array) -> Stored:
+        """With output rows in another order, ``order`` (out,)."""
+        return Stored(
+            self.weight[..., order, :],
+            None if self.scales is None else self.scales[..., order, :],
+            None if self.biases is None else self.biases[..., order, :],
+            self.spec,
         )
-        weight = join([part[0] for part in taken])
-        spec = specs.pop()
-        if spec is None:
-            return Linear(weight, join(biases) if bias else None)
-        return QuantizedLinear(
-            weight,
-            join([part[1] for part in taken if part[1] is not None]),
-            join([part[2] for part in taken if part[2] is not None])
-            if taken[0][2] is not None
-            else None,
-            join(biases) if bias else None,
-            spec,
-        )
+
+
+def join_rows(matrices: Sequence[Stored]) -> Stored:
+    """Matrices of one quantisation, one above the other."""
+    scales = [m.scales for m in matrices if m.scales is not None]
+    biases = [m.biases for m in matrices if m.biases is not None]
+    return Stored(
+        join([m.weight for m in matrices], axis=-2),
+        join(scales, axis=-2) if scales else None,
+        join(biases, axis=-2) if biases else None,
+        matrices[0].spec,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A matrix with its bias (out,)."""
+
+    matrix: Stored
+    bias: mx.array | None
+
+    def reordered(self, order: mx.array) -> Rows:
+        """With outputs in another order."""
+        return Rows(self.matrix.reordered(order), None if self.bias is None else self.bias[order])
+
+
+def fuse(parts: Sequence[Rows]) -> Projection:
+    """Projections of one input as a single matrix, outputs in the order given.
+
+    Concatenating rows leaves every product as it is, bit for bit: each output row has its own
+    weights, scales and groups. Parts that are quantised differently stay apart (``Joined``).
+    """
+    if len({part.matrix.spec for part in parts}) > 1:
+        return Joined(tuple(fuse([part]) for part in parts))
+    matrix = join_rows([part.matrix for part in parts])
+    biases = [part.bias for part in parts if part.bias is not None]
+    bias = join(biases) if biases else None
+    if matrix.spec is None or matrix.scales is None:
+        return Linear(matrix.weight, bias)
+    return QuantizedLinear(matrix.weight, matrix.scales, matrix.biases, bias, matrix.spec)
 
 
 def join(arrays: list[mx.array], axis: int = 0) -> mx.array:

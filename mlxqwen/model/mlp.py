@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from .linear import Params, Projection
+from .linear import Projection
+from .params import Params
 
 
 def swiglu(gate_up: mx.array) -> mx.array:

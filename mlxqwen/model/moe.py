@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import mlx.core as mx
 
 from .config import ModelConfig, MoEConfig
-from .linear import Params, Projection, join
+from .linear import Projection, Stored, join_rows
 from .mlp import MLP, swiglu
+from .params import Params
 from .quantspec import QuantSpec
 
 # From this many chosen rows on, rows are sorted by expert: then each expert's rows lie together and
@@ -62,31 +64,24 @@ class QuantizedStackedLinear:
 
 
 @dataclass(frozen=True, slots=True)
-class StackedPair:
-    """gate and up that cannot be one matrix (quantised differently), side by side."""
+class StackedJoined:
+    """Projections that cannot be one matrix (quantised differently), side by side."""
 
-    gate: StackedProjection
-    up: StackedProjection
+    parts: tuple[StackedProjection, ...]
 
     def __call__(self, x: mx.array, experts: mx.array, *, ordered: bool) -> mx.array:
-        """``(..., 1, in), (...) -> (..., 1, 2·I)``."""
-        parts = [self.gate(x, experts, ordered=ordered), self.up(x, experts, ordered=ordered)]
-        return mx.concatenate(parts, axis=-1)
+        """``(..., 1, in), (...) -> (..., 1, out₁ + out₂ + …)``."""
+        return mx.concatenate([part(x, experts, ordered=ordered) for part in self.parts], axis=-1)
 
 
-def stacked(
-    params: Params, modules: tuple[str, ...], shape: tuple[int, int, int]
-) -> StackedProjection:
-    """The experts' projections ``modules``, each ``(E, out, in)``, as one along ``out``."""
-    experts, out, width = shape
-    spec = params.spec(modules[0])
-    taken = [params.weight(module, out, width, (experts,)) for module in modules]
-    weight = join([part[0] for part in taken], axis=1)
-    if spec is None:
-        return StackedLinear(weight)
-    scales = join([part[1] for part in taken if part[1] is not None], axis=1)
-    biases = [part[2] for part in taken if part[2] is not None]
-    return QuantizedStackedLinear(weight, scales, join(biases, axis=1) if biases else None, spec)
+def stack(parts: Sequence[Stored]) -> StackedProjection:
+    """The experts' projections of one input, each ``(E, out, in)``, as one along ``out``."""
+    if len({part.spec for part in parts}) > 1:
+        return StackedJoined(tuple(stack([part]) for part in parts))
+    joined = join_rows(parts)
+    if joined.spec is None or joined.scales is None:
+        return StackedLinear(joined.weight)
+    return QuantizedStackedLinear(joined.weight, joined.scales, joined.biases, joined.spec)
 
 
 def route(logits: mx.array, moe: MoEConfig) -> tuple[mx.array, mx.array]:
@@ -105,6 +100,24 @@ def route(logits: mx.array, moe: MoEConfig) -> tuple[mx.array, mx.array]:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedExpert:
+    """An expert that every token passes through, weighed by a gate of its own."""
+
+    mlp: MLP
+    gate: Projection
+
+    @classmethod
+    def build(cls, params: Params, path: str, width: int, inner: int) -> SharedExpert:
+        """Takes ``shared_expert`` and ``shared_expert_gate`` under ``path``."""
+        mlp = MLP.build(params, f"{path}.shared_expert", width, inner)
+        return cls(mlp, params.linear(f"{path}.shared_expert_gate", 1, width))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """``(B, L, D) -> (B, L, D)``."""
+        return mx.sigmoid(self.gate(x)) * self.mlp(x)
+
+
+@dataclass(frozen=True, slots=True)
 class SparseMoE:
     """The routed feed-forward of one layer.
 
@@ -114,13 +127,15 @@ class SparseMoE:
     gate: Projection
     gate_up_proj: StackedProjection
     down_proj: StackedProjection
+    shared: SharedExpert | None
     moe: MoEConfig
 
     def __call__(self, x: mx.array) -> mx.array:
         """``(B, L, D) -> (B, L, D)``."""
         experts, weights = route(self.gate(x), self.moe)
         chosen = self._experts(x, experts)  # (B, L, k, D)
-        return (chosen * weights[..., None].astype(chosen.dtype)).sum(axis=-2)
+        out = (chosen * weights[..., None].astype(chosen.dtype)).sum(axis=-2)
+        return out if self.shared is None else out + self.shared(x)
 
     def _experts(self, x: mx.array, experts: mx.array) -> mx.array:
         """``(B, L, D), (B, L, k) -> (B, L, k, D)``: each row through each of its experts."""
@@ -174,17 +189,14 @@ def feed_forward(
     if moe is None or not config.is_sparse(layer):
         return MLP.build(params, path, width, config.intermediate_size)
     gate = params.linear(f"{path}.gate", moe.num_experts, width)
-    shape = (moe.num_experts, moe.moe_intermediate_size, width)
-    names = (f"{path}.switch_mlp.gate_proj", f"{path}.switch_mlp.up_proj")
-    down_name = f"{path}.switch_mlp.down_proj"
-    down_shape = (moe.num_experts, width, moe.moe_intermediate_size)
+    inner, lead = moe.moe_intermediate_size, (moe.num_experts,)
+    pair = [
+        params.stored(f"{path}.switch_mlp.{name}", inner, width, lead)
+        for name in ("gate_proj", "up_proj")
+    ]
+    down = params.stored(f"{path}.switch_mlp.down_proj", width, inner, lead)
     if experts == "dense":
-        pair = [params.take(f"{name}.weight", shape) for name in names]
-        return DenseMoE(
-            gate, join(pair, axis=1), params.take(f"{down_name}.weight", down_shape), moe
-        )
-    if params.spec(names[0]) == params.spec(names[1]):
-        gate_up: StackedProjection = stacked(params, names, shape)
-    else:
-        gate_up = StackedPair(*(stacked(params, (name,), shape) for name in names))
-    return SparseMoE(gate, gate_up, stacked(params, (down_name,), down_shape), moe)
+        return DenseMoE(gate, join_rows(pair).weight, down.weight, moe)
+    shared_inner = moe.shared_expert_intermediate_size
+    shared = SharedExpert.build(params, path, width, shared_inner) if shared_inner else None
+    return SparseMoE(gate, stack(pair), stack([down]), shared, moe)

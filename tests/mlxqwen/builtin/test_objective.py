@@ -11,7 +11,7 @@ from mlxqwen.builtin.objective import as_stored, forward, loss, mixture
 from mlxqwen.builtin.optimizer import AdamW, Schedule
 from mlxqwen.model.config import ModelConfig
 from mlxqwen.model.decoder import Model
-from mlxqwen.model.linear import Params
+from mlxqwen.model.params import Params
 from mlxqwen.model.moe import DenseMoE
 
 

@@ -36,7 +36,7 @@ def test_gathered_equals_dense(rows: int, experts: int, chosen: int) -> None:
     x = mx.random.normal((1, rows, 64), key=next(keys))
     config = moe(experts, chosen)
     dense = DenseMoE(gate, gate_up, down, config)(x)
-    sparse = SparseMoE(gate, StackedLinear(gate_up), StackedLinear(down), config)(x)
+    sparse = SparseMoE(gate, StackedLinear(gate_up), StackedLinear(down), None, config)(x)
     assert mx.abs(sparse - dense).max().item() < 2e-5
 
 

@@ -1,0 +1,44 @@
+"""What every layer needs to know of the piece of text it is handed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One forward pass over L new tokens.
+
+    Attributes:
+        offset: Tokens that the cache has read before, padding included.
+        positions: Rotary position of the first new token: one number, or one per row ``(B,)``.
+        mask: Attention mask as ``mx.fast.scaled_dot_product_attention`` takes it.
+        real: ``(B, L, 1)``, false at padding; None where there is none.
+    """
+
+    offset: int
+    positions: int | mx.array
+    mask: mx.array | str | None
+    real: mx.array | None
+
+    @classmethod
+    def over(cls, length: int, offset: int, padding: mx.array | None) -> Step:
+        """``length`` new tokens after ``offset``, rows beginning with ``padding`` (B,) tokens."""
+        if padding is None:
+            return cls(offset, offset, None if length == 1 else "causal", None)
+        query = mx.arange(offset, offset + length)
+        real = query[None, :, None] >= padding[:, None, None]  # (B, L, 1)
+        return cls(offset, offset - padding, _padded_mask(query, offset + length, padding), real)
+
+
+def _padded_mask(query: mx.array, end: int, padding: mx.array) -> mx.array:
+    """Who may see whom, ``(B, 1, L, T)`` booleans.
+
+    A padding token sees itself: a row that sees nothing would turn into NaN, and spread.
+    """
+    key = mx.arange(end)[None, :]  # (1, T)
+    query = query[:, None]  # (L, 1)
+    real = key >= padding[:, None, None]  # (B, 1, T)
+    return ((key <= query) & (real | (key == query)))[:, None]
