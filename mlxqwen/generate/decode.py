@@ -60,6 +60,7 @@ def generate_tokens(
     history: Sequence[int] = (),
     on_progress: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    interject: Callable[[], Sequence[int]] | None = None,
 ) -> Generator[int]:
     """Yields token ids, one at a time; the last one may be an EOS.
 
@@ -76,6 +77,9 @@ def generate_tokens(
         eos_token_ids: Ids that end the generation after being yielded.
         history: Tokens that the cache has read already, for the repetition penalty.
         on_progress, should_stop: As in ``prefill``; ``should_stop`` is also asked at every token.
+        interject: Asked after every token of the model, once the caller has handled it. The ids it
+            returns are yielded next, in place of what the model would have said, and the model goes
+            on from there. They count towards ``max_tokens``, which may cut them short.
 
     Raises:
         ValueError: if ``prompt`` is empty.
@@ -91,8 +95,8 @@ def generate_tokens(
     sampler = Sampler(sampling, model.config.vocab_size, (*history, *prompt))
 
     def step(tokens: mx.array) -> mx.array:
-        """``(1,) -> (1,)``: reads one token, starts computing the next."""
-        chosen = sampler(model(tokens[:, None], cache)[:, -1])
+        """``(L,) -> (1,)``: reads tokens, starts computing the next."""
+        chosen = sampler(model(tokens[None], cache)[:, -1])
         mx.async_eval(chosen)
         return chosen
 
@@ -101,14 +105,26 @@ def generate_tokens(
     pending = step(mx.array([prompt[-1]]))
     if on_progress is not None:
         on_progress(len(prompt))
-    for count in range(1, max_tokens + 1):
-        current = pending
+    count = 0
+    while count < max_tokens:
+        current, count = pending, count + 1
         if count < max_tokens:
             pending = step(current)
         token = cast(int, current.item())
         yield token
         if token in eos_token_ids or stop():
             return
+        forced = list(interject())[: max_tokens - count] if interject is not None else []
+        if forced:
+            # Nothing has read the pending choice: dropping it leaves the cache as it should be.
+            sampler.choose_instead(forced)
+        for position, token in enumerate(forced, start=1):
+            count += 1
+            if position == len(forced) and count < max_tokens:
+                pending = step(mx.array(forced))
+            yield token
+            if stop():
+                return
 
 
 def _never() -> bool:

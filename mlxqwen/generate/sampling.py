@@ -39,6 +39,7 @@ class Sampler:
             self._seen = _marked(vocab_size, prompt)
         if self._presence != 0.0:
             self._answered = _marked(vocab_size, ())
+        self._before = (self._seen, self._answered)
         self._choose = _chooser(full, vocab_size)
 
     def __call__(self, logits: mx.array) -> mx.array:
@@ -50,11 +51,21 @@ class Sampler:
             logits = mx.where(self._answered, logits - self._presence, logits)
         self._key, key = mx.random.split(self._key)
         tokens = self._choose(logits, key)
+        self._before = (self._seen, self._answered)
+        self._remember(tokens)
+        return tokens
+
+    def choose_instead(self, tokens: Sequence[int]) -> None:
+        """Forgets the last choice: ``tokens`` were said in its place."""
+        self._seen, self._answered = self._before
+        for token in tokens:
+            self._remember(mx.array([token]))
+
+    def _remember(self, tokens: mx.array) -> None:
         if self._seen is not None:
             self._seen = _mark(self._seen, tokens)
         if self._answered is not None:
             self._answered = _mark(self._answered, tokens)
-        return tokens
 
 
 def _marked(vocab_size: int, tokens: Sequence[int]) -> mx.array:

@@ -1,4 +1,4 @@
-"""A small random model with a byte-level tokenizer and a chat template, for tests of the engine."""
+"""A small random model with a byte-level tokenizer and a chat template, for whatever runs one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from mlxqwen.checkpoint.load import load_model
+from mlxqwen.model.decoder import Model
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -78,3 +81,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sampling = {"do_sample": True, "temperature": 0.9, "top_k": 40, "eos_token_id": [257]}
     (folder / "generation_config.json").write_text(json.dumps(sampling))
     return folder
+
+
+@pytest.fixture(scope="session")
+def model(tiny: Path) -> Model:
+    """The model in that folder."""
+    return load_model(tiny)[0]
