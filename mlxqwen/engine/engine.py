@@ -28,13 +28,20 @@ from ..hub.library import resolve
 from ..model.config import ModelConfig
 from ..model.decoder import Model
 from ..text.channels import Channels
-from ..text.template import opens_thinking
+from ..text.template import close_thinking, opens_thinking
 from ..text.tokenizer import Tokenizer
-from .generation import Request, generate
+from .generation import Request, ThoughtLimit, generate
 from .memory import Plan, plan_directory, require
 from .run import Run, Stream
 
 Message = Mapping[str, Any]
+
+# What closes a thought that has used its budget: the words that Qwen publishes for it (technical
+# report of Qwen3, arXiv 2505.09388, section 4.3, and the guide to thinking budgets).
+END_OF_BUDGET = (
+    "\n\nConsidering the limited time by the user, "
+    "I have to give the solution based on the thinking directly now.\n</think>\n\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,7 @@ class Engine:
         messages: str | Sequence[Message],
         *,
         tools: Sequence[Mapping[str, Any]] = (),
-        think: bool | None = None,
+        think: bool | int | None = None,
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         max_tokens: int | None = None,
@@ -151,7 +158,10 @@ class Engine:
         Args:
             messages: A question, or messages with ``role`` and ``content``.
             tools: JSON schemas of functions the model may call.
-            think: True or False where the template can switch thinking; None leaves its default.
+            think: Whether to think before the answer; None leaves it to the template. False works
+                for every model: a thought that the template opens regardless is closed at once. A
+                number is a budget in tokens: a thought that has used it is brought to its end
+                (some 25 tokens more), and the answer follows. 0 is the same as False.
             sampling: Fields that are ``None`` take the checkpoint's defaults.
             stop: Strings that end the answer; none of them appears in it.
             max_tokens: Ends the answer after so many tokens; by default the context's end does.
@@ -159,8 +169,11 @@ class Engine:
         Raises:
             TemplateError: the checkpoint has no chat template, or it refuses the conversation.
             ContextExceeded: the conversation fills the context.
+            UsageError: a budget below 0.
             EngineError: the engine is closed.
         """
+        if think is not None and think < 0:
+            raise UsageError(f"The thinking budget is {think}; it cannot be below 0.")
         template = self._loaded.tokenizer.chat_template
         if template is None:
             raise TemplateError(
@@ -168,11 +181,16 @@ class Engine:
                 "It is a base model: use complete(), or an instruction-tuned model.",
             )
         listed = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-        variables = {} if think is None else {"enable_thinking": think}
+        variables = {} if think is None else {"enable_thinking": bool(think)}
         prompt = template.render(listed, tools=tools, **variables)
+        if think is not None and not think:
+            prompt = close_thinking(prompt)
         channels = Channels(thinking=opens_thinking(prompt), tools=tools, stop=stop)
-        ids = self._loaded.tokenizer.encode(prompt)
-        return self._start(ids, channels, sampling, max_tokens)
+        encode = self._loaded.tokenizer.encode
+        limit = None
+        if think and think is not True:
+            limit = ThoughtLimit(think, tuple(encode(END_OF_BUDGET)))
+        return self._start(encode(prompt), channels, sampling, max_tokens, limit)
 
     def complete(
         self,
@@ -218,6 +236,7 @@ class Engine:
         channels: Channels,
         sampling: Sampling | None,
         max_tokens: int | None,
+        thought_limit: ThoughtLimit | None = None,
     ) -> Run:
         self._check(ids, max_tokens)
         room = self.context - len(ids)
@@ -229,6 +248,7 @@ class Engine:
             eos=self._loaded.eos,
             detokenizer=self._loaded.tokenizer.detokenizer(),
             started=time.perf_counter(),
+            thought_limit=thought_limit,
         )
         stream = Stream()
         self._unfinished.add(stream)

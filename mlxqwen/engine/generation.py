@@ -14,6 +14,17 @@ from ..text.tokenizer import Detokenizer
 from .events import Done, Prefill, Reason, Timings, Usage
 from .run import Stream
 
+# No character has more bytes than 4, so one that a token has begun is complete 3 tokens later.
+_TOKENS_TO_COMPLETE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtLimit:
+    """After ``tokens`` tokens of thought, ``closing`` is put into the model's mouth."""
+
+    tokens: int
+    closing: tuple[int, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -26,6 +37,7 @@ class Request:
     eos: frozenset[int]
     detokenizer: Detokenizer
     started: float
+    thought_limit: ThoughtLimit | None = None
 
 
 class _Clock:
@@ -78,6 +90,16 @@ def generate(timeline: Timeline, request: Request, stream: Stream) -> None:
     produced: list[int] = []
     reason: Reason = "length"
     called = False
+    text = ""
+
+    def close_thought() -> tuple[int, ...]:
+        limit = request.thought_limit
+        if limit is None or not channels.thinking or clock.thinking_tokens < limit.tokens:
+            return ()
+        if not text and clock.thinking_tokens < limit.tokens + _TOKENS_TO_COMPLETE:
+            return ()  # in the middle of a character
+        return limit.closing
+
     tokens = generate_tokens(
         timeline.model,
         prompt[cached:],
@@ -88,6 +110,7 @@ def generate(timeline: Timeline, request: Request, stream: Stream) -> None:
         history=prompt[:cached],
         on_progress=on_progress,
         should_stop=stream.cancelled.is_set,
+        interject=close_thought,
     )
     try:
         for token in tokens:
@@ -97,7 +120,8 @@ def generate(timeline: Timeline, request: Request, stream: Stream) -> None:
             if token in request.eos:
                 reason = "stop"
                 break
-            parts = channels.feed(request.detokenizer.add(token))
+            text = request.detokenizer.add(token)
+            parts = channels.feed(text)
             clock.saw(parts)
             clock.thinking_tokens += channels.thinking
             for part in parts:

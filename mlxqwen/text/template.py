@@ -118,6 +118,16 @@ def opens_thinking(prompt: str) -> bool:
     return turn.rfind("<think>") > turn.rfind("</think>")
 
 
+def close_thinking(prompt: str) -> str:
+    """``prompt`` with the thought that it opens closed again, empty, as Qwen3's template does.
+
+    For templates that open a thought whatever ``enable_thinking`` says (QwQ, Thinking-2507).
+    """
+    if not opens_thinking(prompt):
+        return prompt
+    return f"{prompt.rstrip()}\n\n</think>\n\n"
+
+
 class _Counter:
     """Copies a conversation into plain values and counts them.
 

@@ -191,7 +191,7 @@ def test_closing_twice_and_using_after(tiny: Path) -> None:
     with pytest.raises(EngineError, match="closed"):
         engine.complete("abc")
     assert queued.result(timeout=1).reason == "cancelled"
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_engines_live_side_by_side(tiny: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mlxqwen.errors import TemplateError
-from mlxqwen.text.template import ChatTemplate, opens_thinking
+from mlxqwen.text.template import ChatTemplate, close_thinking, opens_thinking
 from mlxqwen.text.tokenizer import Tokenizer
 
 QWEN3 = Path(__file__).parents[2] / "data" / "qwen3"
@@ -62,6 +62,98 @@ def test_thinking_is_read_off_the_prompt(name: str, think: bool | None, opens: b
         [{"role": "user", "content": "What does <think> mean?"}], **variables
     )
     assert opens_thinking(prompt) is opens
+
+
+CLOSED = "<|im_start|>assistant\n<think>\n\n</think>\n\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "end"),
+    [
+        ("Qwen3.jinja", CLOSED),  # by its own switch
+        ("Qwen3.2025-04-initial.jinja", CLOSED),
+        ("Qwen3.mlx-2025-05-variant.jinja", CLOSED),
+        ("Qwen3-Thinking-2507.jinja", CLOSED),  # the others open a thought whatever one says
+        ("QwQ-32B.jinja", CLOSED),
+        ("QwQ-32B.llamacpp-2025-05.jinja", CLOSED),
+        ("Qwen3-Instruct-2507.jinja", "<|im_start|>assistant\n"),
+        ("Qwen3-Instruct-2507.early-variant.jinja", "<|im_start|>assistant\n"),
+        ("Qwen3-Coder.jinja", "<|im_start|>assistant\n"),
+        ("Qwen3-Coder.2025-07-initial.jinja", "<|im_start|>assistant\n"),
+        ("Qwen3-Coder.llamacpp-edited.jinja", "<|im_start|>assistant\n"),
+        ("Qwen2.5-Instruct.jinja", "<|im_start|>assistant\n"),
+        ("Qwen2.5-Omni.jinja", "<|im_start|>assistant\n"),
+    ],
+)
+def test_a_thought_not_wanted_is_closed(name: str, end: str) -> None:
+    prompt = close_thinking(template(name).render(HELLO, enable_thinking=False))
+    assert prompt.endswith(f"hi<|im_end|>\n{end}")
+    assert not opens_thinking(prompt)
+    assert close_thinking(prompt) == prompt
+
+
+@pytest.mark.parametrize("switch", ["/think", "/no_think"])
+def test_soft_switches_are_the_models_business(switch: str) -> None:
+    asked = [{"role": "user", "content": f"hi {switch}"}]
+    for name in sorted(RENDERS["renders"]):
+        prompt = template(name).render(asked)
+        assert f"hi {switch}<|im_end|>" in prompt
+        assert opens_thinking(prompt) == opens_thinking(template(name).render(HELLO))
+
+
+# Two questions; before the second answer the model calls a tool and reads what it said.
+TOOL_LOOP: list[dict[str, Any]] = [
+    {"role": "user", "content": "first question"},
+    {"role": "assistant", "content": "first answer", "reasoning_content": "OLD THOUGHT"},
+    {"role": "user", "content": "second question"},
+    {
+        "role": "assistant",
+        "content": "",
+        "reasoning_content": "LIVE THOUGHT",
+        "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}],
+    },
+    {"role": "tool", "content": "tool result"},
+]
+THINKERS = ["Qwen3.jinja", "Qwen3.mlx-2025-05-variant.jinja", "Qwen3-Thinking-2507.jinja"]
+
+
+def inlined(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same with thoughts inside the content, as other programs keep them."""
+    changed = [dict(message) for message in messages]
+    for message in changed:
+        thought = message.pop("reasoning_content", None)
+        if thought is not None:
+            message["content"] = f"<think>\n{thought}\n</think>\n\n{message['content']}"
+    return changed
+
+
+@pytest.mark.parametrize("inline", [False, True])
+@pytest.mark.parametrize("name", THINKERS)
+def test_old_thoughts_are_dropped_and_live_ones_kept(name: str, inline: bool) -> None:
+    messages = inlined(TOOL_LOOP) if inline else TOOL_LOOP
+    prompt = template(name).render(messages)
+    assert "OLD THOUGHT" not in prompt
+    assert "<|im_start|>assistant\nfirst answer<|im_end|>" in prompt
+    assert prompt.count("LIVE THOUGHT") == 1
+    assert "<think>\nLIVE THOUGHT\n</think>" in prompt
+    later = [*messages, {"role": "assistant", "content": "done"}, {"role": "user", "content": "3"}]
+    assert "THOUGHT" not in template(name).render(later)
+
+
+@pytest.mark.parametrize("name", ["QwQ-32B.jinja", "QwQ-32B.llamacpp-2025-05.jinja"])
+def test_qwq_drops_every_thought(name: str) -> None:
+    prompt = template(name).render(inlined(TOOL_LOOP))
+    assert "THOUGHT" not in prompt
+    assert "first answer" in prompt
+    assert prompt.count("<think>") == 1  # the one that the prompt opens
+
+
+def test_a_conversation_that_goes_on_opens_what_its_template_opens() -> None:
+    for name in sorted(RENDERS["renders"]):
+        opens = name.startswith(("QwQ", "Qwen3-Thinking"))
+        assert opens_thinking(template(name).render(TOOL_LOOP[:3])) is opens, name
+        closed = template(name).render(TOOL_LOOP[:2], add_generation_prompt=False)
+        assert not opens_thinking(closed), name
 
 
 @pytest.mark.parametrize(
