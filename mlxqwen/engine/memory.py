@@ -15,8 +15,9 @@ from ..checkpoint.layouts import Origin, canonical
 from ..device import computes_in_float32, memory_budget, prefill_chunk
 from ..errors import DoesNotFit
 from ..hub.library import resolve
-from ..model.capacity import capacity_for
+from ..model.capacity import cache_bytes
 from ..model.config import ModelConfig
+from .stretch import native_context, stretched
 
 _BYTES = {"F32": 4, "BF16": 2, "F16": 2}
 # Contexts are offered in steps of this many tokens, and none shorter is worth loading a model for.
@@ -28,7 +29,8 @@ _SHORTEST_CONTEXT = 2048
 class Plan:
     """Bytes that a model needs at a context, and whether this machine has them.
 
-    ``str(plan)`` is a short table; ``why`` one sentence.
+    ``str(plan)`` is a short table; ``why`` one sentence. ``notices`` are further sentences: that
+    the context needs YaRN, for instance.
     """
 
     model: str
@@ -37,6 +39,7 @@ class Plan:
     cache: int
     workspace: int
     budget: int
+    notices: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -60,7 +63,7 @@ class Plan:
     def __str__(self) -> str:
         parts = (("weights", self.weights), ("cache", self.cache), ("workspace", self.workspace))
         lines = [f"  {name:<10}{readable(size):>10}" for name, size in parts]
-        return "\n".join([self.why, *lines])
+        return "\n".join([self.why, *lines, *self.notices])
 
 
 def readable(size: int) -> str:
@@ -80,12 +83,13 @@ def plan(
     Args:
         source: A folder, an alias or a hub id that is on this machine already.
         context: Tokens of prompt and answer together. By default the model's own limit, or the
-            longest context that fits where that does not.
+            longest context that fits where that does not. Beyond that limit YaRN is needed.
         budget: Bytes to stay within; by default what this machine gives.
 
     Raises:
         ModelNotFound: no such model here.
         CheckpointError, UnsupportedModel: its files cannot be used.
+        ContextExceeded: it cannot be stretched to that context.
     """
     name = os.fspath(source)
     return plan_directory(Directory.open(resolve(name)), name, context=context, budget=budget)
@@ -102,17 +106,20 @@ def plan_directory(
     available = memory_budget() if budget is None else budget
 
     def at(tokens: int) -> Plan:
+        _, notices = stretched(config, tokens, name)
+        cache = cache_bytes(config, tokens, _width())
         space = max(_largest_layer(sizes), _prefill_bytes(config, tokens))
-        return Plan(name, tokens, weights, _cache_bytes(config, tokens), space, available)
+        return Plan(name, tokens, weights, cache, space, available, notices)
 
     if context is not None:
         return at(context)
-    wanted = at(config.max_position_embeddings)
-    if wanted.fits or config.max_position_embeddings <= _SHORTEST_CONTEXT:
+    limit = native_context(config)
+    wanted = at(limit)
+    if wanted.fits or limit <= _SHORTEST_CONTEXT:
         return wanted
     # Need grows with context, so the longest context that fits is found by bisection.
     low = _SHORTEST_CONTEXT // _CONTEXT_STEP
-    high = config.max_position_embeddings // _CONTEXT_STEP
+    high = limit // _CONTEXT_STEP
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if at(middle * _CONTEXT_STEP).fits else (low, middle - 1)
@@ -150,11 +157,6 @@ def _largest_layer(sizes: dict[str, int]) -> int:
 def _width() -> int:
     """Bytes of one activation."""
     return 4 if computes_in_float32() else 2
-
-
-def _cache_bytes(config: ModelConfig, tokens: int) -> int:
-    per_token = 2 * config.num_key_value_heads * config.head_dim * config.num_hidden_layers
-    return per_token * capacity_for(tokens) * _width()
 
 
 def _prefill_bytes(config: ModelConfig, tokens: int) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
-from ..model.cache import Cache, make_cache
+from ..model.cache import Cache, Snapshot, make_cache
 from ..model.decoder import Model
+
+# Positions of a recurrent model that can be gone back to: the ends of the last few questions.
+_MARKS = 4
 
 
 class Timeline:
@@ -19,9 +23,13 @@ class Timeline:
         self.model = model
         self.cache: Cache = make_cache(model)
         self.tokens: list[int] = []
+        self._marks: deque[Snapshot] = deque(maxlen=_MARKS)
 
     def rewind_to(self, prompt: Sequence[int]) -> int:
-        """Forgets everything that ``prompt`` does not begin with.
+        """Forgets what ``prompt`` does not begin with.
+
+        A cache with recurrent layers cannot be cut anywhere: it goes back to the last ``mark``
+        within the common part, or to the beginning.
 
         Returns:
             How many tokens of ``prompt`` need not be read again; at least one is always left to
@@ -32,12 +40,31 @@ class Timeline:
             if mine != theirs:
                 break
             common += 1
-        self.cache.trim(self.cache.offset - common)
+        if common == self.cache.offset:
+            return common
+        if self.cache.trimmable:
+            self.cache.trim(self.cache.offset - common)
+        else:
+            common = self._to_mark_within(common)
         del self.tokens[common:]
         return common
+
+    def _to_mark_within(self, common: int) -> int:
+        while self._marks and self._marks[-1].offset > common:
+            self._marks.pop()
+        if self._marks:
+            self.cache.restore(self._marks[-1])
+        else:
+            self.cache.trim(self.cache.offset)
+        return self.cache.offset
 
     def commit(self, tokens: Sequence[int]) -> None:
         """Adds tokens that were handed to the cache, as far as it has read them."""
         self.tokens.extend(tokens)
         del self.tokens[self.cache.offset :]
         assert len(self.tokens) == self.cache.offset, (len(self.tokens), self.cache.offset)
+
+    def mark(self) -> None:
+        """Makes this position one that can be gone back to, whatever the model."""
+        if not self.cache.trimmable:
+            self._marks.append(self.cache.snapshot())

@@ -1,4 +1,6 @@
-"""How much room a key-value cache takes for a number of tokens; known without MLX, for plans."""
+"""How much room a cache takes for a number of tokens; known without MLX, for plans."""
+
+from .config import ModelConfig
 
 _BUCKET = 256
 # Beyond this many tokens capacity is rounded up to a sixteenth of itself: at most 1.07 times used.
@@ -11,3 +13,19 @@ def capacity_for(tokens: int) -> int:
     while tokens > _PROPORTIONAL_FROM and step * 16 < tokens:
         step *= 2
     return -(-tokens // step) * step
+
+
+def cache_bytes(config: ModelConfig, tokens: int, width: int) -> int:
+    """Bytes that all layers remember of one sequence of ``tokens``, in a dtype of ``width`` bytes.
+
+    A delta net's recurrent state is float32 in every dtype and does not grow.
+    """
+    delta = config.delta
+    linear = 0 if delta is None else len(delta.layers)
+    heads = 2 * config.num_key_value_heads * config.head_dim
+    keyed = (config.num_hidden_layers - linear) * heads * capacity_for(tokens) * width
+    if delta is None:
+        return keyed
+    convolution = (delta.conv_kernel_dim - 1) * delta.conv_dim * width
+    recurrent = delta.num_value_heads * delta.value_head_dim * delta.key_head_dim * 4
+    return keyed + linear * (convolution + recurrent)
