@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..generate.decode import generate_tokens
@@ -28,7 +28,11 @@ class ThoughtLimit:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Everything one generation needs to know; ``sampling`` has no ``None`` but the seed."""
+    """Everything one generation needs to know; ``sampling`` has no ``None`` but the seed.
+
+    ``marked`` is how much of the prompt the next turn will begin with whatever is answered; models
+    that cannot be cut back to any token mark that position. 0 marks nothing.
+    """
 
     prompt: list[int]
     channels: Channels
@@ -38,6 +42,7 @@ class Request:
     detokenizer: Detokenizer
     started: float
     thought_limit: ThoughtLimit | None = None
+    marked: int = 0
 
 
 class _Clock:
@@ -83,10 +88,17 @@ def generate(timeline: Timeline, request: Request, stream: Stream) -> None:
     cached = timeline.rewind_to(prompt)
     stream.put(Prefill(cached, len(prompt), cached))
 
-    def on_progress(done: int) -> None:
-        clock.prefill = clock.now()
-        stream.put(Prefill(cached + done, len(prompt), cached))
+    def progress_from(read: int) -> Callable[[int], None]:
+        def on_progress(done: int) -> None:
+            clock.prefill = clock.now()
+            stream.put(Prefill(read + done, len(prompt), cached))
 
+        return on_progress
+
+    stopped = stream.cancelled.is_set
+    if cached < request.marked < len(prompt):
+        timeline.read_and_mark(prompt[cached : request.marked], progress_from(cached), stopped)
+    read = len(timeline.tokens)
     produced: list[int] = []
     reason: Reason = "length"
     called = False
@@ -102,14 +114,14 @@ def generate(timeline: Timeline, request: Request, stream: Stream) -> None:
 
     tokens = generate_tokens(
         timeline.model,
-        prompt[cached:],
+        prompt[read:],
         cache=timeline.cache,
         sampling=request.sampling,
         max_tokens=request.max_tokens,
         eos_token_ids=request.eos,
-        history=prompt[:cached],
-        on_progress=on_progress,
-        should_stop=stream.cancelled.is_set,
+        history=prompt[:read],
+        on_progress=progress_from(read),
+        should_stop=stopped,
         interject=close_thought,
     )
     try:
@@ -132,7 +144,7 @@ def generate(timeline: Timeline, request: Request, stream: Stream) -> None:
                 break
     finally:
         tokens.close()
-        timeline.commit([*prompt[cached:], *produced])
+        timeline.commit([*prompt[read:], *produced])
     tail = [*channels.feed(request.detokenizer.finish()), *channels.finish()]
     clock.saw(tail)
     for part in tail:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..model.cache import Cache, Snapshot, make_cache
 from ..model.decoder import Model
+from .decode import prefill
 
 # Positions of a recurrent model that can be gone back to: the ends of the last few questions.
 _MARKS = 4
@@ -63,6 +64,20 @@ class Timeline:
         self.tokens.extend(tokens)
         del self.tokens[self.cache.offset :]
         assert len(self.tokens) == self.cache.offset, (len(self.tokens), self.cache.offset)
+
+    def read_and_mark(
+        self,
+        tokens: Sequence[int],
+        on_progress: Callable[[int], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> None:
+        """Reads ``tokens`` and marks the position after them, unless stopped before."""
+        done = prefill(
+            self.model, tokens, self.cache, on_progress=on_progress, should_stop=should_stop
+        )
+        self.commit(tokens)
+        if done:
+            self.mark()
 
     def mark(self) -> None:
         """Makes this position one that can be gone back to, whatever the model."""
