@@ -26,8 +26,8 @@ class Rope:
     theta: float
     wavelengths: mx.array | None
 
-    def __call__(self, x: mx.array, offset: int | mx.array) -> mx.array:
-        """``(B, H, L, D) -> (B, H, L, D)``; ``offset`` is the first position, or one per row."""
+    def __call__(self, x: mx.array, offset: int) -> mx.array:
+        """``(B, H, L, D) -> (B, H, L, D)``; ``offset`` is the position of the first token."""
         return mx.fast.rope(
             x,
             self.dims,
@@ -116,8 +116,8 @@ class Attention:
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
         # (B, L, H, D) -> (B, H, L, D)
-        q = self.rope(q.swapaxes(1, 2), step.positions)
-        k = self.rope(k.swapaxes(1, 2), step.positions)
+        q = self.rope(q.swapaxes(1, 2), step.offset)
+        k = self.rope(k.swapaxes(1, 2), step.offset)
         v = v.swapaxes(1, 2)
         if state is not None:
             assert isinstance(state, KVCache)

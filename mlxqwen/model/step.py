@@ -12,14 +12,13 @@ class Step:
     """One forward pass over L new tokens.
 
     Attributes:
-        offset: Tokens that the cache has read before, padding included.
-        positions: Rotary position of the first new token: one number, or one per row ``(B,)``.
+        offset: Tokens that the cache has read before, padding included; also the rotary position
+            of the first new token, for turned queries and keys depend on distances alone.
         mask: Attention mask as ``mx.fast.scaled_dot_product_attention`` takes it.
         real: ``(B, L, 1)``, false at padding; None where there is none.
     """
 
     offset: int
-    positions: int | mx.array
     mask: mx.array | str | None
     real: mx.array | None
 
@@ -27,10 +26,10 @@ class Step:
     def over(cls, length: int, offset: int, padding: mx.array | None) -> Step:
         """``length`` new tokens after ``offset``, rows beginning with ``padding`` (B,) tokens."""
         if padding is None:
-            return cls(offset, offset, None if length == 1 else "causal", None)
+            return cls(offset, None if length == 1 else "causal", None)
         query = mx.arange(offset, offset + length)
         real = query[None, :, None] >= padding[:, None, None]  # (B, L, 1)
-        return cls(offset, offset - padding, _padded_mask(query, offset + length, padding), real)
+        return cls(offset, _padded_mask(query, offset + length, padding), real)
 
 
 def _padded_mask(query: mx.array, end: int, padding: mx.array) -> mx.array:
