@@ -10,8 +10,9 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from mlxqwen.checkpoint import load
 from mlxqwen.checkpoint.directory import Directory
-from mlxqwen.checkpoint.safetensors import read_rows
+from mlxqwen.checkpoint.reading import read_rows
 from quantize import choose_recipe, quantise
 
 # transformers and its friends warn about themselves on import.
@@ -87,3 +88,10 @@ def test_same_bytes_as_convert_and_mlx_lm_loads_them(
     tokens = mx.array([[3, 141, 59, 26]])
     assert mx.array_equal(ours_model(tokens), theirs_model(tokens))
     assert (ours / "tokenizer.json").read_bytes() == (source / "tokenizer.json").read_bytes()
+
+    # What mlx-lm converts we load, and in float32 both compute the same.
+    read = load.load_model(theirs)[0](tokens)
+    assert mx.array_equal(read, load.load_model(ours)[0](tokens))
+    theirs_model.set_dtype(mx.float32)
+    difference = mx.linalg.norm(read - theirs_model(tokens)) / mx.linalg.norm(read)
+    assert difference.item() < 1e-4
