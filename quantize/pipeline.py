@@ -18,8 +18,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mlxqwen.checkpoint.directory import INDEX_NAME, Directory
+from mlxqwen.checkpoint.numbers import packed_rows, part_rows
 from mlxqwen.checkpoint.quantspec import format_quantization
-from mlxqwen.checkpoint.safetensors import SafetensorsWriter, read_rows
+from mlxqwen.checkpoint.safetensors import SafetensorsWriter
+from mlxqwen.checkpoint.stored import FileReader
 from mlxqwen.errors import CheckpointError, OutputError
 
 from .card import model_card
@@ -27,7 +29,7 @@ from .partial import PartialFolder
 from .plan import METADATA, Job, Plan, make_plan
 from .progress import Progress, Result, Stage
 from .recipes import FAST, Recipe
-from .rounding import bounded_cache, on_gpu, round_rows
+from .rounding import bounded_cache, copy_packed, on_gpu, round_rows
 
 # Copied byte for byte: a rewritten tokenizer or template is a different one for other programs.
 COMPANIONS = (
@@ -89,6 +91,7 @@ def quantise(
         nbytes=plan.output_bytes,
         bits_per_weight=plan.bits_per_weight,
         seconds=time.perf_counter() - started,
+        notices=plan.notices,
     )
 
 
@@ -99,12 +102,12 @@ class _Reporter:
         self._plan = plan
         self._progress = progress
         self._tensors = self._read = self._written = 0
-        self._rows: Counter[str] = Counter()
+        self._rows: Counter[tuple[str, int]] = Counter()
 
     def finish(self, job: Job, written: int) -> None:
-        source = job.piece.source
-        self._rows[source.name] += job.stop - job.start
-        self._tensors += self._rows[source.name] == source.rows
+        piece = (job.step.tensor.name, job.piece.row)
+        self._rows[piece] += job.stop - job.start
+        self._tensors += self._rows[piece] == job.piece.rows
         self._read += job.nbytes
         self._written += written
         self.report("quantise")
@@ -122,6 +125,7 @@ class _Reporter:
                 plan.source_bytes,
                 self._written,
                 plan.tensor_bytes,
+                plan.notices,
             )
         )
 
@@ -141,19 +145,23 @@ def _check_space(folder: Path, plan: Plan, source: Path) -> None:
 def _write_shards(plan: Plan, folder: Path, reporter: _Reporter) -> None:
     with ExitStack() as stack:
         stack.enter_context(bounded_cache(_CACHE_BYTES))
+        reader = FileReader()
         writers = [
             stack.enter_context(SafetensorsWriter(folder / s.name, s.tensors, METADATA))
             for s in plan.shards
         ]
 
         def run(job: Job) -> int:
-            step, source = job.step, job.piece.source
-            data = memoryview(read_rows(source, job.start, job.stop))
-            width = step.tensor.shape[-1]
-            parts = round_rows(data, width, source.dtype, step.dtype, step.spec)
-            for out, part in zip(step.outputs, parts, strict=True):
-                writers[job.shard].write(out.name, part, offset=job.row * out.row_bytes)
-            return sum(part.nbytes for part in parts)
+            step, part, span = job.step, job.piece.part, (job.start, job.stop)
+            if step.spec is not None and part.spec == step.spec:
+                # The numbers have that form already: rounding again could only move them.
+                parts = copy_packed(packed_rows(part, reader, *span), step.dtype)
+            else:
+                rows = part_rows(part, reader, *span, plus_one=step.tensor.plus_one)
+                parts = round_rows(rows, step.dtype, step.spec)
+            for out, data in zip(step.outputs, parts, strict=True):
+                writers[job.shard].write(out.name, data, offset=job.row * out.row_bytes)
+            return sum(data.nbytes for data in parts)
 
         # A GPU works through one queue: two threads keep it busy. A core rounds by itself.
         threads = 2 if on_gpu() else min(4, os.cpu_count() or 1)

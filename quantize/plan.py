@@ -11,16 +11,22 @@ from dataclasses import dataclass
 from math import prod
 
 from mlxqwen.checkpoint.directory import Directory
+from mlxqwen.checkpoint.layouts import Layout
+from mlxqwen.checkpoint.origins import Origin, Storage, row_cost, rows_of
 from mlxqwen.checkpoint.quantspec import Quantization, QuantSpec
 from mlxqwen.checkpoint.safetensors import DTYPE_BYTES, layout_header
+from mlxqwen.model.config import ModelConfig
 
-from .recipes import Recipe
-from .sources import Gathered, Piece, gather, target_dtype
+from .recipes import FAST, Recipe
+from .sources import open_source, packed_format, refuse_growth, target_dtype
 
 # mlx-lm's limit for one file; a single matrix above it gets a file of its own.
 MAX_SHARD_BYTES = 5 << 30
 
 METADATA = {"format": "mlx"}
+
+# Chunks of whole FP8 blocks and packed words read nothing twice.
+_ALIGNMENT = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class Step:
     ``dtype`` is what the source rows are cast to before rounding.
     """
 
-    tensor: Gathered
+    tensor: Origin
     dtype: str
     spec: QuantSpec | None
     outputs: tuple[OutTensor, ...]
@@ -73,8 +79,31 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a tensor and the first row of the output that it fills."""
+
+    part: Storage
+    row: int
+
+    @property
+    def rows(self) -> int:
+        return rows_of(self.part)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes as stored."""
+        return sum(view.region.nbytes for view in self.part.views)
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Where its numbers begin: file and offset."""
+        region = self.part.views[0].region
+        return str(region.path), region.start
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """Rows ``start`` to ``stop`` of a source tensor, which begin at ``row`` in the output."""
+    """Rows ``start`` to ``stop`` of a piece."""
 
     shard: int
     step: Step
@@ -88,8 +117,9 @@ class Job:
 
     @property
     def nbytes(self) -> int:
-        """Bytes to read."""
-        return (self.stop - self.start) * self.piece.source.row_bytes
+        """The rows' share of the bytes to read; all jobs of a piece add up to it."""
+        total, rows = self.piece.nbytes, self.piece.rows
+        return total * self.stop // rows - total * self.start // rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +127,13 @@ class Plan:
     """A whole quantisation.
 
     ``parameters`` counts the model's numbers, ``source_bytes`` what is read, ``tensor_bytes`` the
-    data and ``output_bytes`` the safetensors files that come out.
+    data and ``output_bytes`` the safetensors files that come out. ``notices`` are sentences for the
+    user: what of the source is left out, and what is rounded a second time.
     """
 
     shards: tuple[Shard, ...]
     quantization: Quantization
+    notices: tuple[str, ...]
     parameters: int
     source_tensors: int
     source_bytes: int
@@ -119,19 +151,20 @@ class Plan:
         return dict(sorted(pairs))
 
     def jobs(self, chunk_bytes: int) -> Iterator[Job]:
-        """All the work, in the order of the source files, at most ``chunk_bytes`` read at once."""
+        """All the work, in the order of the source files, at most ``chunk_bytes`` held at once."""
         pieces = [
             (piece, step, index)
             for index, shard in enumerate(self.shards)
             for step in shard.steps
-            for piece in step.tensor.pieces
+            for piece in pieces_of(step.tensor)
         ]
-        pieces.sort(key=lambda p: (p[0].source.path, p[0].source.start))
+        pieces.sort(key=lambda p: p[0].place)
         for piece, step, index in pieces:
-            rows = max(1, chunk_bytes // max(1, piece.source.row_bytes))
-            for start in range(0, piece.source.rows, rows):
-                stop = min(start + rows, piece.source.rows)
-                yield Job(index, step, piece, start, stop)
+            rows = max(1, chunk_bytes // max(1, row_cost(piece.part)))
+            if rows > _ALIGNMENT:
+                rows -= rows % _ALIGNMENT
+            for start in range(0, piece.rows, rows):
+                yield Job(index, step, piece, start, min(start + rows, piece.rows))
 
 
 def make_plan(
@@ -143,37 +176,73 @@ def make_plan(
         UnsupportedModel: An architecture, layout or quantisation that is not read here.
         CheckpointError: The checkpoint is incomplete or contradicts its configuration.
     """
+    config, layout = open_source(directory)
     steps: list[Step] = []
     overrides: dict[str, QuantSpec | None] = {}
-    for tensor in gather(directory):
-        dtype = target_dtype(directory.config, tensor)
+    for origin in layout.origins.values():
+        dtype = target_dtype(directory.config, origin)
+        name = output_name(origin.name, config)
         spec = None
-        module, _, kind = tensor.name.rpartition(".")
-        if kind == "weight" and len(tensor.shape) > 1:
-            spec = recipe.spec(module, tensor.shape[-1])
+        if is_matrix(origin):
+            spec = recipe.spec(origin.module, origin.shape[-1])
             if spec != recipe.default:
-                overrides[module] = spec
-        steps.append(Step(tensor, dtype, spec, _outputs(tensor, dtype, spec)))
+                overrides[name.removesuffix(".weight")] = spec
+        steps.append(Step(origin, dtype, spec, _outputs(name, origin.shape, dtype, spec)))
+    tensor_bytes = sum(step.nbytes for step in steps)
+    if recipe == FAST:
+        refuse_growth(directory, layout, tensor_bytes)
     shards = _shard(steps, max_shard_bytes)
-    pieces = [piece for step in steps for piece in step.tensor.pieces]
     return Plan(
         shards=shards,
         quantization=Quantization(recipe.default, overrides),
+        notices=_notices(layout, steps),
         parameters=sum(prod(step.tensor.shape) for step in steps),
-        source_tensors=len(pieces),
-        source_bytes=sum(piece.source.nbytes for piece in pieces),
-        tensor_bytes=sum(step.nbytes for step in steps),
+        source_tensors=sum(len(step.tensor.parts) for step in steps),
+        source_bytes=sum(step.tensor.nbytes for step in steps),
+        tensor_bytes=tensor_bytes,
         output_bytes=sum(shard.nbytes for shard in shards),
     )
 
 
-def _outputs(tensor: Gathered, dtype: str, spec: QuantSpec | None) -> tuple[OutTensor, ...]:
+def pieces_of(origin: Origin) -> Iterator[Piece]:
+    """The parts of a tensor with their rows in the output."""
+    row = 0
+    for part in origin.parts:
+        yield Piece(part, row)
+        row += rows_of(part)
+
+
+def is_matrix(origin: Origin) -> bool:
+    """Whether MLX quantises such a tensor: a weight that multiplies, not a convolution's."""
+    return origin.name.endswith(".weight") and len(origin.shape) > 1 and origin.shape[-1] > 1
+
+
+def output_name(name: str, config: ModelConfig) -> str:
+    """What mlx-lm calls a tensor: it keeps the text model of Qwen3.5 inside a wrapper."""
+    wrapped = config.model_type in ("qwen3_5", "qwen3_5_moe")
+    return f"language_model.{name}" if wrapped else name
+
+
+def _notices(layout: Layout, steps: Sequence[Step]) -> tuple[str, ...]:
+    notices = [f"Left out: {part}." for part in layout.left_out]
+    formats = {packed_format(s.tensor) for s in steps if s.spec and s.spec != s.tensor.spec}
+    for name in sorted(formats - {""}):
+        notices.append(
+            f"The source is quantised already ({name}): its weights are rounded a second time, "
+            "which costs more quality than quantising the original release."
+        )
+    return tuple(notices)
+
+
+def _outputs(
+    name: str, shape: tuple[int, ...], dtype: str, spec: QuantSpec | None
+) -> tuple[OutTensor, ...]:
     if spec is None:
-        return (OutTensor(tensor.name, dtype, tensor.shape),)
-    *leading, width = tensor.shape
-    module = tensor.name.removesuffix(".weight")
+        return (OutTensor(name, dtype, shape),)
+    *leading, width = shape
+    module = name.removesuffix(".weight")
     groups = (*leading, width // spec.group_size)
-    weight = OutTensor(tensor.name, "U32", (*leading, width * spec.bits // 32))
+    weight = OutTensor(name, "U32", (*leading, width * spec.bits // 32))
     if not spec.has_biases:
         return (weight, OutTensor(f"{module}.scales", "U8", groups))
     return (

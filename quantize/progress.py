@@ -11,7 +11,11 @@ Stage = Literal["plan", "quantise", "publish"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One report. Tensors are those of the source; bytes are of tensor data, read and written."""
+    """One report. Tensors are those of the source; bytes are of tensor data, read and written.
+
+    ``notices`` are sentences for the user, the same in every report: what is left out of the
+    source, and that its weights are rounded a second time.
+    """
 
     stage: Stage
     tensors_done: int
@@ -20,11 +24,15 @@ class Progress:
     bytes_read_total: int
     bytes_written: int
     bytes_written_total: int
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What was published: ``nbytes`` counts the safetensors files, ``seconds`` the whole call."""
+    """What was published: ``nbytes`` counts the safetensors files, ``seconds`` the whole call.
+
+    ``notices`` as in ``Progress``.
+    """
 
     path: Path
     shards: int
@@ -33,3 +41,4 @@ class Result:
     nbytes: int
     bits_per_weight: float
     seconds: float
+    notices: tuple[str, ...] = ()

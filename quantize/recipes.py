@@ -34,7 +34,8 @@ class Recipe:
 
         A router must suit the default's group too: so does mlx_lm.convert decide.
         """
-        spec = self.router if module.endswith(".mlp.gate") else self.default
+        router = module.endswith((".mlp.gate", ".mlp.shared_expert_gate"))
+        spec = self.router if router else self.default
         if width % self.default.group_size or width % spec.group_size:
             return None
         return spec

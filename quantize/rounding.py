@@ -1,4 +1,4 @@
-"""Rows of a matrix, as bytes, to packed rows, as bytes: round to nearest with ``mx.quantize``.
+"""Rows of a matrix to packed rows, as bytes: round to nearest with ``mx.quantize``.
 
 Groups lie along a row, so any rows can be rounded by themselves: the bytes are those that
 quantising the whole matrix on the same device gives.
@@ -8,42 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import mlx.core as mx
 
 from mlxqwen.checkpoint.quantspec import QuantSpec
+from mlxqwen.checkpoint.stored import float_dtype
 
-# How a safetensors dtype's bytes enter an array without NumPy: as this buffer format, then viewed.
-_FORMATS: dict[str, tuple[Literal["H", "I"], mx.Dtype]] = {
-    "BF16": ("H", mx.bfloat16),
-    "F16": ("H", mx.float16),
-    "F32": ("I", mx.float32),
-}
 _UNSIGNED: dict[int, mx.Dtype] = {1: mx.uint8, 2: mx.uint16, 4: mx.uint32}
 
 
-def round_rows(
-    data: memoryview, width: int, source: str, target: str, spec: QuantSpec | None
-) -> tuple[memoryview, ...]:
-    """Cast rows from dtype ``source`` to ``target``, then quantise them unless ``spec`` is None.
-
-    Args:
-        data: Whole rows of ``width`` numbers, any count, as bytes.
+def round_rows(rows: mx.array, target: str, spec: QuantSpec | None) -> tuple[memoryview, ...]:
+    """Cast rows (any, width) to the safetensors dtype ``target``, then quantise them.
 
     Returns:
-        The bytes of (weight, scales[, biases]), or of the cast rows alone.
+        The bytes of (weight, scales[, biases]), or of the cast rows alone where ``spec`` is None.
     """
-    if spec is None and source == target:
-        return (data,)
-    form, dtype = _FORMATS[source]
-    rows = mx.array(cast("Any", data.cast(form))).view(dtype).reshape(-1, width)
-    rows = rows.astype(_FORMATS[target][1])
+    rows = mx.contiguous(rows.astype(float_dtype(target)))
     if spec is None:
+        mx.eval(rows)
         return (_bytes(rows),)
     packed = mx.quantize(rows, group_size=spec.group_size, bits=spec.bits, mode=spec.mode)
     mx.eval(packed)
     return tuple(_bytes(part) for part in packed)
+
+
+def copy_packed(parts: tuple[mx.array, ...], target: str) -> tuple[memoryview, ...]:
+    """The bytes of rows that are packed already; floating scales are cast to ``target``."""
+    dtype = float_dtype(target)
+    cast_parts = [
+        mx.contiguous(part.astype(dtype) if mx.issubdtype(part.dtype, mx.floating) else part)
+        for part in parts
+    ]
+    mx.eval(cast_parts)
+    return tuple(_bytes(part) for part in cast_parts)
 
 
 @contextmanager

@@ -27,8 +27,8 @@ _SHARD = re.compile(r"(?P<stem>.*-)(?P<number>\d+)-of-(?P<count>\d+)\.safetensor
 class Directory:
     """One checkpoint: ``tensors`` by name over all ``shards``, ``generation_config`` {} if absent.
 
-    Tensors that a shard holds and the index does not list are included, as in transformers and
-    mlx-lm.
+    ``formats`` are the frameworks that the shards' metadata name ("pt", "mlx"). Tensors that a
+    shard holds and the index does not list are included, as in transformers and mlx-lm.
     """
 
     path: Path
@@ -36,6 +36,7 @@ class Directory:
     generation_config: dict[str, Any]
     tensors: dict[str, TensorInfo]
     shards: tuple[Path, ...]
+    formats: frozenset[str] = frozenset()
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -56,8 +57,11 @@ class Directory:
         weight_map = _read_index(path)
         names = sorted(set(weight_map.values())) if weight_map else _glob_shards(path)
         tensors: dict[str, TensorInfo] = {}
+        formats: set[str] = set()
         for name in names:
-            for tensor, info in read_header(path / name).tensors.items():
+            header = read_header(path / name)
+            formats.update(v for k, v in header.metadata.items() if k == "format")
+            for tensor, info in header.tensors.items():
                 if tensor in tensors:
                     raise CheckpointError(
                         f"{path}: {tensor} lies in both {tensors[tensor].path.name} and {name}.",
@@ -66,7 +70,7 @@ class Directory:
                 tensors[tensor] = info
         _check_index(path, weight_map, tensors)
         shards = tuple(path / name for name in names)
-        return cls(path, config, generation_config, tensors, shards)
+        return cls(path, config, generation_config, tensors, shards, frozenset(formats))
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

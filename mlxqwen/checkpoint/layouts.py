@@ -1,123 +1,93 @@
-"""Names in a checkpoint ⇄ canonical names, known from headers alone.
+"""A checkpoint's headers become a layout: for each canonical tensor, how and where it is stored.
 
-Canonical are Hugging Face's names, with the experts of a layer stacked as mlx-lm stores them:
-``model.layers.N.mlp.switch_mlp.{gate,up,down}_proj.weight`` (E, out, in). A checkpoint that keeps
-one tensor per expert (``mlp.experts.E.gate_proj.weight``) maps onto the same names; its experts may
-lie spread over shards.
+Loader, quantiser and memory plan all read this one description. It is complete: every tensor that
+the configuration calls for has an origin of the right shape, and every stored tensor is used or
+accounted for, since one that is neither could change the model's mathematics.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import CheckpointError, UnsupportedModel
 from ..model.config import ModelConfig
+from .converted import is_converted
+from .directory import Directory
+from .expected import expected_tensors, is_exact, is_zero_centred
+from .matrices import Finder
+from .methods import parse_method
+from .names import LeftOut, text_model
+from .origins import Origin, Plain, Storage, View
 from .safetensors import TensorInfo
 
-_EXPERT = re.compile(
-    r"(?P<mlp>model\.layers\.\d+\.mlp)\.experts\.(?P<expert>\d+)\.(?P<projection>\w+_proj)\.weight"
-)
-# Buffers that old exporters stored and every reader computes for itself.
-_COMPUTED = re.compile(r".*\.rotary_emb\.inv_freq")
+_OTHER_MODEL = "Check that config.json and the shards belong to the same model."
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a canonical tensor comes from: one stored tensor, or one per expert, in order."""
+class Layout:
+    """``origins`` by canonical name in natural order, and the parts that are not read."""
 
-    name: str
-    parts: tuple[TensorInfo, ...]
-    stacked: bool
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the canonical tensor."""
-        first = self.parts[0].shape
-        return (len(self.parts), *first) if self.stacked else first
-
-    @property
-    def dtype(self) -> str:
-        """Its dtype as safetensors names it."""
-        return self.parts[0].dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes as stored."""
-        return sum(part.nbytes for part in self.parts)
+    origins: Mapping[str, Origin]
+    left_out: tuple[LeftOut, ...]
 
 
-def canonical(tensors: Mapping[str, TensorInfo], config: ModelConfig) -> dict[str, Origin]:
-    """Canonical name → origin, for every tensor that the model uses.
-
-    A tied model's ``lm_head`` is left out (some exporters store it anyway), and so are buffers that
-    are computed.
+def read_layout(directory: Directory, config: ModelConfig) -> Layout:
+    """Classifies every tensor of a checkpoint.
 
     Raises:
-        CheckpointError: if an expert is missing, surplus, or differs in shape or dtype from its
-            siblings.
-        UnsupportedModel: for a layout that is not known, naming a tensor of it.
+        UnsupportedModel: a layout or quantisation that is not read here, named.
+        CheckpointError: tensors are missing, contradict each other, or have another shape than
+            the configuration says.
     """
+    method = parse_method(directory.config)
+    remaining, left_out = text_model(directory.tensors.values(), config)
+    zero_centred = config.zero_centred_norms and not is_converted(directory, remaining, config)
+    finder = Finder(remaining, method, config)
     origins: dict[str, Origin] = {}
-    experts: dict[str, dict[int, TensorInfo]] = {}
-    for name, info in tensors.items():
-        if _COMPUTED.fullmatch(name) or (
-            config.tie_word_embeddings and name.startswith("lm_head.")
-        ):
-            continue
-        match = _EXPERT.fullmatch(name)
-        if match is None:
-            _refuse_foreign(name)
-            origins[name] = Origin(name, (info,), stacked=False)
-            continue
-        target = f"{match['mlp']}.switch_mlp.{match['projection']}.weight"
-        experts.setdefault(target, {})[int(match["expert"])] = info
-    for target, found in experts.items():
-        origins[target] = _stack(target, found, config)
-    return origins
-
-
-def _refuse_foreign(name: str) -> None:
-    if not name.startswith(("model.layers.", "model.embed_tokens.", "model.norm.", "lm_head.")):
-        raise UnsupportedModel(
-            f"The checkpoint holds {name}, which no layout that mlxqwen knows contains.",
-            "Use the text-only release of this model.",
-        )
-    foreign = (".mlp.experts.", ".weight_scale_inv", ".qweight", ".qzeros", ".g_idx")
-    for part in foreign:
-        if part in name:
-            raise UnsupportedModel(
-                f"The checkpoint holds {name}: packed or otherwise quantised layouts "
-                "(FP8, GPTQ, AWQ, joined experts) cannot be read yet.",
-                "Use the bfloat16 release of this model, or an MLX conversion of it.",
-            )
-
-
-def _stack(target: str, found: Mapping[int, TensorInfo], config: ModelConfig) -> Origin:
-    count = config.moe.num_experts if config.moe is not None else 0
-    missing = [index for index in range(count) if index not in found]
-    if missing:
+    for name, shape in expected_tensors(config):
+        parts = _parts(finder, name, shape)
+        if parts:
+            plus_one = zero_centred and is_zero_centred(name, config)
+            origins[name] = Origin(name, shape, parts, plus_one, is_exact(name, config))
+    finder.finish()
+    # First what is there and unknown: of a foreign layout the expected names are missing as well.
+    if remaining:
+        raise _unknown(directory, remaining)
+    if finder.missing:
         raise CheckpointError(
-            f"Expert {missing[0]} of {target} is missing ({len(missing)} of {count}).",
-            "The checkpoint is incomplete; download it again.",
+            f"{directory.path} lacks {len(finder.missing)} of the tensors its config.json calls "
+            f"for, first {finder.missing[0]}.",
+            "Download all its shards again.",
         )
-    if len(found) > count:
-        raise CheckpointError(
-            f"{target} has {len(found)} experts where config.json says {count}.",
-            "config.json and weights belong to different models; download both again.",
-        )
-    parts = tuple(found[index] for index in range(count))
-    for part in parts:
-        if (part.shape, part.dtype) != (parts[0].shape, parts[0].dtype):
-            raise CheckpointError(
-                f"{part.name} is {part.dtype} {part.shape}, unlike {parts[0].name}, "
-                f"which is {parts[0].dtype} {parts[0].shape}.",
-                "The checkpoint is damaged; download it again.",
-            )
-    return Origin(target, parts, stacked=True)
+    return Layout(origins, left_out)
 
 
-def quantized_modules(names: Iterable[str]) -> list[str]:
-    """Module paths that have packed weights: those with ``.scales`` beside ``.weight``."""
-    return [name.removesuffix(".scales") for name in names if name.endswith(".scales")]
+def _parts(finder: Finder, name: str, shape: tuple[int, ...]) -> tuple[Storage, ...]:
+    module, _, kind = name.rpartition(".")
+    if kind == "weight" and module.endswith(".conv1d"):
+        return _convolution(finder, name, shape)
+    if kind == "weight" and len(shape) > 1:
+        return finder.matrix(module, shape)
+    return finder.plain(name, shape)
+
+
+def _convolution(finder: Finder, name: str, shape: tuple[int, ...]) -> tuple[Storage, ...]:
+    """(C, 1, K) and (C, K, 1) hold the same numbers in the same order."""
+    channels, kernel, _ = shape
+    info = finder.remaining.get(name)
+    if info is not None and info.shape == (channels, 1, kernel):
+        del finder.remaining[name]
+        return (Plain(View(info), shape),)
+    return finder.plain(name, shape)
+
+
+def _unknown(
+    directory: Directory, remaining: Mapping[str, TensorInfo]
+) -> CheckpointError | UnsupportedModel:
+    names = sorted(info.name for info in remaining.values())
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return UnsupportedModel(
+        f"{directory.path} holds {names[0]}{more}, which its config.json does not call for.",
+        _OTHER_MODEL,
+    )

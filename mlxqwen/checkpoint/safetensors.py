@@ -39,7 +39,7 @@ DTYPE_BYTES: Mapping[str, int] = {
 MAX_HEADER_BYTES = 100_000_000
 
 # One read or write call moves at most this much: macOS refuses more than 2³¹ - 1 bytes.
-_CALL_BYTES = 1 << 30
+CALL_BYTES = 1 << 30
 
 _DAMAGED = "The file is damaged or of another kind: download it again."
 
@@ -103,45 +103,13 @@ def read_header(path: Path) -> Header:
                     _DAMAGED,
                 )
             if 8 + length > size:
-                raise _truncated(path, 8 + length, size, "its header alone needs")
+                raise truncated(path, 8 + length, size, "its header alone needs")
             text = file.read(length)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
         ) from error
     return _parse_header(path, text, size)
-
-
-def read_rows(info: TensorInfo, start: int, stop: int) -> bytearray:
-    """Read rows ``start`` to ``stop`` (see ``TensorInfo.rows``) and nothing else of the file.
-
-    Raises:
-        CheckpointError: The file vanished, cannot be read, or has become shorter.
-    """
-    data = bytearray((stop - start) * info.row_bytes)
-    read_rows_into(info, start, memoryview(data))
-    return data
-
-
-def read_rows_into(info: TensorInfo, start: int, buffer: memoryview) -> None:
-    """Fill ``buffer`` (bytes, whole rows) from row ``start`` on; as ``read_rows`` otherwise."""
-    begin, count = start * info.row_bytes, buffer.nbytes
-    if begin < 0 or begin + count > info.nbytes:
-        raise ValueError(f"bytes {begin} to {begin + count} are outside {info.name}")
-    done = 0
-    try:
-        with info.path.open("rb", buffering=0) as file:
-            file.seek(info.start + begin)
-            while done < count:
-                got = file.readinto(buffer[done : done + _CALL_BYTES])
-                if not got:
-                    size = os.fstat(file.fileno()).st_size
-                    raise _truncated(info.path, info.start + info.nbytes, size, "it needs")
-                done += got
-    except OSError as error:
-        raise CheckpointError(
-            f"{info.path} cannot be read: {error.strerror}.", "Check the disk it lies on."
-        ) from error
 
 
 def sync(descriptor: int) -> None:
@@ -262,7 +230,7 @@ class SafetensorsWriter:
         view = memoryview(data)
         done = 0
         while done < view.nbytes:
-            done += os.pwrite(self._fd, view[done : done + _CALL_BYTES], position + done)
+            done += os.pwrite(self._fd, view[done : done + CALL_BYTES], position + done)
 
 
 def layout_header(
@@ -311,7 +279,7 @@ def _parse_header(path: Path, text: bytes, size: int) -> Header:
             raise CheckpointError(f"{path}: {info.name} {fault} in the data.", _DAMAGED)
         position += info.nbytes
     if position > size:
-        raise _truncated(path, position, size, "its header promises")
+        raise truncated(path, position, size, "its header promises")
     if position < size:
         raise CheckpointError(
             f"{path} has {size - position:,} bytes after its last tensor.", _DAMAGED
@@ -375,7 +343,8 @@ def _allocate(descriptor: int, size: int) -> None:
         os.ftruncate(descriptor, size)  # a file system that cannot reserve space
 
 
-def _truncated(path: Path, expected: int, actual: int, promise: str) -> CheckpointError:
+def truncated(path: Path, expected: int, actual: int, promise: str) -> CheckpointError:
+    """The error for a file that is shorter than ``promise`` says."""
     return CheckpointError(
         f"{path} is truncated: {promise} {expected:,} bytes, but the file has {actual:,}.",
         "Download it again.",

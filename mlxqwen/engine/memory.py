@@ -11,7 +11,8 @@ import os
 from dataclasses import dataclass
 
 from ..checkpoint.directory import Directory
-from ..checkpoint.layouts import Origin, canonical
+from ..checkpoint.layouts import read_layout
+from ..checkpoint.safetensors import DTYPE_BYTES
 from ..device import computes_in_float32, memory_budget, prefill_chunk
 from ..errors import DoesNotFit
 from ..hub.library import resolve
@@ -19,7 +20,6 @@ from ..model.capacity import cache_bytes
 from ..model.config import ModelConfig
 from .stretch import native_context, stretched
 
-_BYTES = {"F32": 4, "BF16": 2, "F16": 2}
 # Contexts are offered in steps of this many tokens, and none shorter is worth loading a model for.
 _CONTEXT_STEP = 1024
 _SHORTEST_CONTEXT = 2048
@@ -30,7 +30,7 @@ class Plan:
     """Bytes that a model needs at a context, and whether this machine has them.
 
     ``str(plan)`` is a short table; ``why`` one sentence. ``notices`` are further sentences: that
-    the context needs YaRN, for instance.
+    the context needs YaRN, or that a multimodal checkpoint's vision stays unread.
     """
 
     model: str
@@ -100,8 +100,12 @@ def plan_directory(
 ) -> Plan:
     """``plan`` for a folder that is open already."""
     config = ModelConfig.parse(directory.config)
-    origins = canonical(directory.tensors, config)
-    sizes = {origin.name: _in_memory(origin) for origin in origins.values()}
+    layout = read_layout(directory, config)
+    stored = DTYPE_BYTES[layout.origins["model.norm.weight"].parts[0].dtype]
+    width = max(stored, _width())
+    sizes = {name: origin.memory_bytes(width) for name, origin in layout.origins.items()}
+    senses = ", ".join(str(part) for part in layout.left_out if part.sense)
+    left_out = (f"Text only, without: {senses}.",) if senses else ()
     weights = sum(sizes.values())
     available = memory_budget() if budget is None else budget
 
@@ -109,7 +113,7 @@ def plan_directory(
         _, notices = stretched(config, tokens, name)
         cache = cache_bytes(config, tokens, _width())
         space = max(_largest_layer(sizes), _prefill_bytes(config, tokens))
-        return Plan(name, tokens, weights, cache, space, available, notices)
+        return Plan(name, tokens, weights, cache, space, available, (*left_out, *notices))
 
     if context is not None:
         return at(context)
@@ -136,14 +140,6 @@ def require(plan: Plan) -> Plan:
             plan,
         )
     return plan
-
-
-def _in_memory(origin: Origin) -> int:
-    """Bytes of a tensor after the cast to the compute dtype."""
-    stored = _BYTES.get(origin.dtype)
-    if stored is None or not computes_in_float32():
-        return origin.nbytes
-    return origin.nbytes // stored * 4
 
 
 def _largest_layer(sizes: dict[str, int]) -> int:

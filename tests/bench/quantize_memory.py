@@ -22,9 +22,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from mlxqwen.checkpoint.expected import expected_tensors
 from mlxqwen.checkpoint.safetensors import SafetensorsWriter
 from mlxqwen.model.config import ModelConfig
-from quantize.sources import expected_tensors
 
 COMMON: dict[str, Any] = {
     "hidden_act": "silu",

@@ -11,8 +11,8 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from mlxqwen.checkpoint.expected import expected_tensors
 from mlxqwen.model.config import ModelConfig
-from quantize.sources import expected_tensors
 
 BASE: dict[str, Any] = {
     "architectures": ["Qwen3ForCausalLM"],

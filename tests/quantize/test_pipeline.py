@@ -16,7 +16,7 @@ import pytest
 
 from mlxqwen.checkpoint.directory import Directory
 from mlxqwen.checkpoint.quantspec import QuantSpec, parse_quantization
-from mlxqwen.checkpoint.safetensors import read_rows
+from mlxqwen.checkpoint.reading import read_rows
 from mlxqwen.errors import CheckpointError, OutputError
 from quantize import make_plan, pipeline, quantise
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from mlxqwen.checkpoint.directory import Directory
+from mlxqwen.checkpoint.expected import expected_tensors
 from mlxqwen.checkpoint.quantspec import QuantSpec
 from mlxqwen.checkpoint.safetensors import TensorInfo
 from mlxqwen.errors import UsageError
 from mlxqwen.model.config import ModelConfig
 from quantize import FAST, choose_recipe, make_plan
-from quantize.sources import expected_tensors
 
 # The shapes of Qwen/Qwen3-14B.
 QWEN3_14B = {
@@ -87,17 +87,17 @@ def test_jobs_cover_every_source_row_once_within_the_chunk(make, chunk):
     jobs = list(plan.jobs(chunk))
     rows: dict[str, int] = {}
     for job in jobs:
-        source = job.piece.source
+        source = job.piece.part.views[0].info
         assert job.start == rows.get(source.name, 0)
         assert job.start < job.stop
         assert job.row == job.piece.row + job.start
         assert job.nbytes <= max(chunk, source.row_bytes)
         rows[source.name] = job.stop
-    sources = {j.piece.source.name: j.piece.source for j in jobs}
-    assert rows == {name: source.rows for name, source in sources.items()}
+    sources = {j.piece.part.views[0].info.name: j.piece for j in jobs}
+    assert rows == {name: piece.rows for name, piece in sources.items()}
     assert len(sources) == plan.source_tensors
     assert sum(job.nbytes for job in jobs) == plan.source_bytes
-    places = [(j.piece.source.path, j.piece.source.start, j.start) for j in jobs]
+    places = [(*j.piece.place, j.start) for j in jobs]
     assert places == sorted(places)
 
 

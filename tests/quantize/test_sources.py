@@ -7,18 +7,20 @@ import mlx.core as mx
 import pytest
 
 from mlxqwen.checkpoint.directory import Directory
+from mlxqwen.checkpoint.expected import expected_tensors
 from mlxqwen.errors import CheckpointError, UnsupportedModel
 from mlxqwen.model.config import ModelConfig
-from quantize.sources import expected_tensors, gather, target_dtype
+from quantize.plan import pieces_of
+from quantize.sources import open_source, target_dtype
 
 
 def gathered(folder):
-    return {tensor.name: tensor for tensor in gather(Directory.open(folder))}
+    return open_source(Directory.open(folder))[1].origins
 
 
 def refused(folder, error):
     with pytest.raises(error) as caught:
-        gather(Directory.open(folder))
+        open_source(Directory.open(folder))
     assert caught.value.hint
     return caught.value.what
 
@@ -28,16 +30,18 @@ def test_experts_spread_over_shards_fill_their_slots(make):
     tensors = gathered(folder)
     stack = tensors["model.layers.1.mlp.switch_mlp.down_proj.weight"]
     assert stack.shape == (4, 128, 64)
-    assert [(p.source.name, p.row) for p in stack.pieces] == [
+    pieces = list(pieces_of(stack))
+    sources = [piece.part.views[0].info for piece in pieces]
+    assert [(info.name, piece.row) for info, piece in zip(sources, pieces, strict=True)] == [
         (f"model.layers.1.mlp.experts.{n}.down_proj.weight", 128 * n) for n in range(4)
     ]
-    assert len({p.source.path for p in stack.pieces}) == 2
+    assert len({info.path for info in sources}) == 2
     assert not [name for name in tensors if ".experts." in name]
 
 
 def test_plain_and_already_stacked_tensors_are_one_piece(make):
     tensors = gathered(make(moe=True, stacked=True))
-    assert all(len(t.pieces) == 1 and t.pieces[0].row == 0 for t in tensors.values())
+    assert all(len(t.parts) == 1 for t in tensors.values())
     assert next(iter(tensors)) == "model.embed_tokens.weight"
     assert list(tensors)[-2:] == ["model.norm.weight", "lm_head.weight"]
 
@@ -72,10 +76,8 @@ def test_missing_tensors_are_named(make, drop, moe, told):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("model.layers.0.mlp.experts.gate_up_proj", "experts packed into one tensor"),
-        ("model.layers.0.self_attn.q_proj.weight_scale_inv", "block FP8"),
-        ("model.layers.0.self_attn.q_proj.qweight", "GPTQ or AWQ"),
-        ("model.layers.0.self_attn.q_proj.scales", "MLX-quantised"),
+        ("model.layers.0.self_attn.q_proj.weight_scale_inv", "config.json does not call for"),
+        ("model.layers.0.self_attn.q_proj.scales", "config.json does not call for"),
         ("mtp.layers.0.self_attn.q_proj.weight", "config.json does not call for"),
         ("model.layers.2.input_layernorm.weight", "config.json does not call for"),
         ("model.layers.0.self_attn.q_proj.bias", "config.json does not call for"),
@@ -92,13 +94,11 @@ def test_expert_beyond_the_count_is_unknown(make):
     assert name in refused(make(moe=True, extra={name: mx.zeros((64, 128))}), UnsupportedModel)
 
 
-def test_already_quantised_sources_are_refused(make):
-    block = {"group_size": 64, "bits": 4}
-    assert "already quantised" in refused(make(quantization=block), UnsupportedModel)
-    fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
-    assert "fp8" in refused(make("fp8", quantization_config=fp8), UnsupportedModel)
+def test_packed_numbers_without_their_description_are_refused(make):
     packed = {"lm_head.weight": mx.zeros((512, 16), mx.uint32)}
-    assert "dtype U32" in refused(make("packed", extra=packed), UnsupportedModel)
+    assert "config.json does not say" in refused(make(extra=packed), CheckpointError)
+    integers = {"lm_head.weight": mx.zeros((512, 128), mx.int8)}
+    assert "dtype I8" in refused(make("integers", extra=integers), UnsupportedModel)
 
 
 def test_wrong_shape_and_unknown_architecture(make):

@@ -9,7 +9,7 @@ import mlx.core as mx
 import pytest
 
 from mlxqwen.checkpoint.load import load_model
-from mlxqwen.errors import CheckpointError
+from mlxqwen.errors import CheckpointError, UnsupportedModel
 from mlxqwen.model.linear import arrays_of
 
 CONFIG: dict[str, Any] = {
@@ -96,13 +96,13 @@ def test_a_missing_tensor_is_named(write: Writer) -> None:
 
 def test_a_surplus_tensor_is_named(write: Writer) -> None:
     path = write({"model.layers.0.self_attn.q_proj.bias": mx.zeros((64,))})
-    with pytest.raises(CheckpointError, match=r"q_proj\.bias"):
+    with pytest.raises(UnsupportedModel, match=r"q_proj\.bias"):
         load_model(path)
 
 
 def test_a_wrong_shape_is_named(write: Writer) -> None:
     path = write({"model.layers.0.mlp.down_proj.weight": mx.zeros((64, 64))})
-    with pytest.raises(CheckpointError, match=r"down_proj\.weight has shape .*\(64, 128\)"):
+    with pytest.raises(CheckpointError, match=r"down_proj\.weight has shape .*\[64, 128\]"):
         load_model(path)
 
 
@@ -115,7 +115,7 @@ def test_packed_weights_without_their_description(write: Writer) -> None:
     name = "model.layers.0.mlp.down_proj"
     packed, scales, biases = mx.quantize(tensors(CONFIG)[f"{name}.weight"], group_size=64, bits=4)
     parts = {f"{name}.weight": packed, f"{name}.scales": scales, f"{name}.biases": biases}
-    with pytest.raises(CheckpointError, match="config.json does not say"):
+    with pytest.raises(CheckpointError, match=r"config\.json does not say"):
         load_model(write(parts))
     model, _ = load_model(write(parts, quantization={"group_size": 64, "bits": 4}))
     assert mx.isfinite(model(mx.array([[1, 2, 3]]))).all()

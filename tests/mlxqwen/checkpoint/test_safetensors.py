@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlxqwen.checkpoint import safetensors
+from mlxqwen.checkpoint.reading import read_rows
 from mlxqwen.checkpoint.safetensors import (
     DTYPE_BYTES,
     SafetensorsWriter,
     layout_header,
     read_header,
-    read_rows,
 )
 from mlxqwen.errors import CheckpointError, OutputError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from cases import CASES, EOS
+from cases import CASES, CASES_NEXT, EOS
 from checkpoints import Case, build
 from weights import checksum
 
@@ -32,7 +32,7 @@ class Golden:
         return self.reference[key].tolist()
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+@pytest.fixture(scope="module", params=CASES + CASES_NEXT, ids=lambda case: case.name)
 def golden(request: pytest.FixtureRequest, folder_of: Callable[..., Path]) -> Golden:
     case: Case = request.param
     model, _ = load_model(folder_of(case))
