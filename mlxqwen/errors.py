@@ -57,7 +57,7 @@ class DoesNotFit(MlxqwenError):
 
 
 class ContextExceeded(MlxqwenError):
-    """A prompt is longer than the context the engine was loaded with."""
+    """A prompt is longer than the context that was loaded, or a context than the model allows."""
 
 
 class EngineError(MlxqwenError):

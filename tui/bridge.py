@@ -32,7 +32,10 @@ _GRACE = 1.0  # seconds a child may take to leave by itself
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The child holds a model. ``bytes`` of memory, ``seconds`` to load, ``context`` in tokens."""
+    """The child holds a model. ``bytes`` of memory, ``seconds`` to load, ``context`` in tokens.
+
+    ``notices`` are sentences about how it was loaded, for the user.
+    """
 
     request: int
     model: str
@@ -42,6 +45,7 @@ class Loaded:
     bytes: int
     thinks: bool
     description: str
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +293,8 @@ def _parse(line: bytes) -> Loaded | Streamed | Failed | None:
         match record.get("event"):
             case "loaded":
                 del record["event"]
-                return Loaded(request, **record)
+                notices = tuple(record.pop("notices", ()))
+                return Loaded(request, **record, notices=notices)
             case "error":
                 return Failed(
                     request, str(record["kind"]), str(record["what"]), str(record["hint"])

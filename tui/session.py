@@ -258,6 +258,8 @@ class Session:
         self.loaded, self.loaded_name = event, self._loading_name
         self._loading = None
         self.trouble = ""
+        for notice in event.notices:
+            self._view.say(notice, "information")
         if self.answer and self.answer.request is None:
             self._ask(self.answer)
         self._view.changed()

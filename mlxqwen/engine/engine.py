@@ -33,6 +33,7 @@ from ..text.tokenizer import Tokenizer
 from .generation import Request, ThoughtLimit, generate
 from .memory import Plan, plan_directory, require
 from .run import Run, Stream
+from .stretch import stretched
 
 Message = Mapping[str, Any]
 
@@ -79,12 +80,14 @@ class Engine:
         Args:
             source: A folder, an alias such as ``"guide"``, or a hub id that is here already.
             context: Tokens of prompt and answer together; by default the model's own limit, or
-                the longest that fits into memory.
+                the longest that fits into memory. Beyond its own limit YaRN is switched on, and
+                ``notices`` says so.
             budget: Bytes that the model may take; by default what this machine gives.
 
         Raises:
             ModelNotFound: no such model here; the message names ``mlxqwen pull``.
             DoesNotFit: it needs more memory than there is; nothing was loaded.
+            ContextExceeded: it cannot be stretched to that context.
             CheckpointError, UnsupportedModel, TokenizerError: its files cannot be used.
         """
         name = os.fspath(source)
@@ -131,6 +134,11 @@ class Engine:
     def context(self) -> int:
         """Tokens of prompt and answer together."""
         return self._loaded.plan.context
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know about how the model was loaded, in plain sentences."""
+        return self._loaded.plan.notices
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -285,7 +293,9 @@ def _load(name: str, context: int | None, budget: int | None) -> Loaded:
     if device().kind == "metal":
         # Weights that are wired stay in memory between tokens (ml-explore/mlx-examples#1069).
         mx.set_wired_limit(memory_budget())
-    model, config = load_model(directory)
+    declared = ModelConfig.parse(directory.config)
+    config, _ = stretched(declared, planned.context, name)
+    model, _ = load_model(directory, config)
     return Loaded(
         name=name,
         path=directory.path,

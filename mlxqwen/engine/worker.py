@@ -109,6 +109,7 @@ class Worker:
                 "seconds": time.perf_counter() - began,
                 "bytes": engine.plan.weights,
                 "thinks": engine.thinks,
+                "notices": list(engine.notices),
                 "description": f"{config.model_type}, {config.num_hidden_layers} layers",
             }
         )

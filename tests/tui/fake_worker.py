@@ -75,6 +75,7 @@ def load(record: dict) -> None:
         bytes=3_900_000,
         thinks=True,
         description="Qwen3-MoE, 8 experts, 4-bit",
+        notices=["YaRN is on with factor 2."] if model == "stretched" else [],
     )
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from textual import events
 from textual.widgets import Input, OptionList
 
 from mlxqwen.errors import OutputError
@@ -123,6 +124,25 @@ async def test_ctrl_c_stops_then_quits(run_chat):
         assert chat.app._exit is True
 
 
+async def test_the_engine_is_let_go_however_the_interface_ends(make_app):
+    app = make_app()
+    async with app.run_test() as pilot:
+        while app._chat.session.loaded is None:
+            await pilot.pause(0.01)
+        process = app._chat._bridge._child.process
+        app.exit()
+    assert process.poll() is not None
+
+
+async def test_letters_before_enter_are_never_left_behind(run_chat):
+    async with run_chat() as chat:
+        for key in (*"fast", "enter", *"next"):  # all queued before any is looked at
+            chat.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await chat.ended(2)
+        assert chat.shown[0] == ("user", "fast", "done")
+        assert prompt(chat).text == "next"
+
+
 async def test_ctrl_q_does_nothing(run_chat):
     async with run_chat() as chat:
         await chat.pilot.press("ctrl+q")
@@ -183,6 +203,14 @@ async def test_a_model_that_is_missing_leaves_the_chat_alive(run_chat):
         await chat.ask("hello")
         assert chat.shown[1][2] == "error"
         assert "mlxqwen models" in chat.views[1].detail
+
+
+async def test_what_was_switched_on_for_a_model_is_told(run_chat):
+    async with run_chat("stretched") as chat:
+        assert chat.session.loaded.notices == ("YaRN is on with factor 2.",)
+        await chat.until(
+            lambda: "YaRN is on with factor 2." in [n.message for n in chat.app._notifications]
+        )
 
 
 async def test_regenerating_keeps_both_answers(run_chat):

@@ -24,7 +24,7 @@ def test_weights_and_cache_are_exact(tiny: Path) -> None:
 
 
 def test_longer_contexts_need_more(tiny: Path) -> None:
-    totals = [plan(tiny, context=tokens).total for tokens in (256, 1024, 8192, 100_000)]
+    totals = [plan(tiny, context=tokens).total for tokens in (256, 1024, 2048, 4096)]
     assert totals == sorted(totals)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,6 +58,10 @@ def test_load_chat_close(child: Child, tiny: Path) -> None:
     assert loaded["id"] == 1
     assert loaded["context"] == 1024
     assert loaded["thinks"] is True
+    assert loaded["notices"] == []
+    child.send(op="load", id=3, model=str(tiny), context=2048)
+    (notice,) = child.read()["notices"]
+    assert "YaRN is on with factor 2" in notice
     messages = [{"role": "user", "content": "Ciao"}]
     child.send(op="chat", id=2, messages=messages, sampling={"seed": 1}, max_tokens=5)
     events = child.until("done", "error")
@@ -128,9 +133,13 @@ def alive(pid: int) -> bool:
     return not Path("/proc").exists()
 
 
-def test_a_killed_parent_takes_the_worker_along_in_mid_prefill(tiny: Path) -> None:
+def test_a_killed_parent_takes_the_worker_along_in_mid_prefill(tiny: Path, tmp_path: Path) -> None:
+    patient = tmp_path / "patient"  # the same model, with positions for so long a prompt
+    shutil.copytree(tiny, patient)
+    config = json.loads((patient / "config.json").read_text())
+    (patient / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 200_000}))
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tiny), *COMMAND], stdout=subprocess.PIPE
+        [sys.executable, "-c", PARENT, str(patient), *COMMAND], stdout=subprocess.PIPE
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
