@@ -58,7 +58,7 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         self.failure: MlxqwenError | None = None
         self._model = model
         self._interrupted = -QUIT_SECONDS
-        self._closed = False
+        self._gone = False
         self._archive = Archive(conversations or conversations_file(), clock)
         self._chat = ChatScreen(self._archive, bridge or Bridge(), clock)
 
@@ -105,16 +105,16 @@ class MlxqwenApp(App[None], inherit_bindings=False):
 
     async def action_quit(self) -> None:
         """Save, let the engine go, leave."""
-        await self._close()
+        await self._let_go()
         self.exit()
 
     async def on_unmount(self) -> None:
         """However the application ends, the engine and the file are let go."""
-        await self._close()
+        await self._let_go()
 
-    async def _close(self) -> None:
-        if not self._closed:
-            self._closed = True
+    async def _let_go(self) -> None:
+        if not self._gone:
+            self._gone = True
             await self._chat.session.close()
             await self._archive.close()
 

@@ -268,6 +268,7 @@ def test_shell_completion(env, shell):
         (OSError(28, "No space left on device", "/models/out"), 1, "disk is full at /models/out"),
         (PermissionError(13, "Permission denied", "/etc/x"), 1, "Not allowed"),
         (OSError(5, "Input/output error", "/dev/x"), 1, "Input/output error at /dev/x"),
+        (ImportError("libmlx.dylib: wrong architecture"), 1, "mlxqwen doctor"),
         (DoesNotFit("It needs 9 GB.", "Choose fewer bits."), 1, "It needs 9 GB. Choose fewer"),
         (UsageError("These do not go together."), 2, "do not go together"),
     ],

@@ -35,6 +35,11 @@ def reported() -> Generator[None, None, None]:
             raise
         _say(str(error))
         raise typer.Exit(error.exit_code) from error
+    except ImportError as error:
+        if os.environ.get(DEBUG):
+            raise
+        _say(f"A library cannot be used here: {error}. `mlxqwen doctor` finds out why.")
+        raise typer.Exit(1) from error
     except OSError as error:
         if os.environ.get(DEBUG):
             raise

@@ -39,7 +39,6 @@ class Picker(ModalScreen[str | None]):
         Binding("escape", "dismiss(None)", "Close"),
         Binding("down,ctrl+n", "move(1)", "Next", priority=True),
         Binding("up", "move(-1)", "Previous", priority=True),
-        Binding("enter", "choose", "Choose", priority=True),
     ]
 
     def __init__(self, title: str, placeholder: str, source: Source) -> None:
@@ -48,6 +47,7 @@ class Picker(ModalScreen[str | None]):
         self._placeholder = placeholder
         self._source = source
         self._asked = 0
+        self._shown: str | None = None  # what the list was made for
 
     def compose(self) -> ComposeResult:
         """An input above a list, in one frame."""
@@ -81,8 +81,10 @@ class Picker(ModalScreen[str | None]):
         else:
             choices.action_cursor_up()
 
-    def action_choose(self) -> None:
-        """Leave with the marked choice."""
+    async def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Leave with the marked choice, of the list for all that was typed."""
+        if event.value != self._shown:
+            await self._fill(event.value)
         option = self.query_one(OptionList).highlighted_option
         if option is not None:
             self.dismiss(option.id)
@@ -93,6 +95,7 @@ class Picker(ModalScreen[str | None]):
         found = await self._source(wanted)
         if asked != self._asked:
             return  # more has been typed since
+        self._shown = wanted
         choices = self.query_one(OptionList)
         choices.clear_options()
         choices.add_options([Option(choice.label, id=choice.value) for choice in found])

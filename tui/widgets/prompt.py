@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import cast
 
 # What Terminal.app sends for Shift+Enter is decoded as Enter, which would send half a message. The
 # table is Textual's own; a test guards that it is still there and still obeyed.
+from textual import events
 from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
-from textual.binding import Binding, BindingType
 from textual.keys import Keys
 from textual.message import Message
 from textual.widgets import TextArea
@@ -18,12 +18,6 @@ cast("dict[str, tuple[Keys, ...]]", ANSI_SEQUENCES_KEYS)["\x1b\r"] = (Keys.Contr
 
 class Prompt(TextArea):
     """A text box that grows with its text to a third of the screen."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "Send", priority=True),
-        Binding("ctrl+j,shift+enter", "newline", "New line", priority=True),
-        Binding("end", "end", "End of line", priority=True),
-    ]
 
     @dataclass
     class Submitted(Message):
@@ -47,23 +41,29 @@ class Prompt(TextArea):
         # A blinking cursor wakes the machine twice a second for nothing.
         self.cursor_blink = False
 
-    def action_submit(self) -> None:
-        """Send what is written, unless it is only space."""
+    def on_key(self, event: events.Key) -> None:
+        """Enter, new line and End, in the order in which they were typed among the letters.
+
+        Priority bindings would overtake letters that still wait in this widget's queue: a fast
+        typist's last word would stay behind.
+        """
+        match event.key:
+            case "enter":
+                self._submit()
+            case "ctrl+j" | "shift+enter":
+                self.replace("\n", *self.selection)
+            case "end" if not self.text:
+                self.post_message(self.EndPressed())
+            case _:
+                return
+        event.prevent_default()
+        event.stop()
+
+    def _submit(self) -> None:
         text = self.text
         if text.strip():
             self.clear()
             self.post_message(self.Submitted(text))
-
-    def action_newline(self) -> None:
-        """Go on in a new line."""
-        self.replace("\n", *self.selection)
-
-    def action_end(self) -> None:
-        """Go to the end of the line; in an empty box, of the conversation."""
-        if self.text:
-            self.action_cursor_line_end()
-        else:
-            self.post_message(self.EndPressed())
 
     def give_back(self, text: str) -> None:
         """Put ``text`` before what was written since, because it could not be sent."""
