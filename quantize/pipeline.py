@@ -23,8 +23,10 @@ from mlxqwen.checkpoint.quantspec import format_quantization
 from mlxqwen.checkpoint.safetensors import SafetensorsWriter
 from mlxqwen.checkpoint.stored import FileReader
 from mlxqwen.errors import CheckpointError, OutputError
+from mlxqwen.model.config import ModelConfig
 
 from .card import model_card
+from .configuration import output_config
 from .partial import PartialFolder
 from .plan import METADATA, Job, Plan, make_plan
 from .progress import Progress, Result, Stage
@@ -197,7 +199,7 @@ def _write_companions(
                 ) from error
             folder.write(name, data)
     block = format_quantization(plan.quantization)
-    config = {**directory.config, "quantization": block, "quantization_config": block}
+    config = output_config(directory.config, ModelConfig.parse(directory.config), block)
     index = {
         "metadata": {"total_size": plan.tensor_bytes, "total_parameters": plan.parameters},
         "weight_map": plan.weight_map,
