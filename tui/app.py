@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -84,6 +87,14 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         yield SystemCommand("Theme", "Choose the colours", self.search_themes)
         yield SystemCommand("Help", "All keys", chat.action_help)
         yield SystemCommand("Quit", "Everything is saved", self.action_quit)
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Copy through the terminal, and with a Mac's own tool: Terminal.app ignores the former."""
+        super().copy_to_clipboard(text)
+        tool = shutil.which("pbcopy")
+        if tool:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run([tool], input=text.encode(), check=False, timeout=1.0)
 
     async def action_interrupt(self) -> None:
         """Ctrl+C: copy the selection, else stop the answer, else quit when pressed twice."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import runpy
 import sys
 import time
 from dataclasses import dataclass
@@ -134,18 +133,56 @@ def run_chat(make_app):
     return run
 
 
+CONFIG = {
+    "model_type": "qwen3",
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "num_hidden_layers": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 16_384,
+    "tie_word_embeddings": True,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10_000.0,
+    "vocab_size": 258,
+}
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory):
     """A data folder with one model, ``tiny``, that answers gibberish until it is stopped."""
+    import mlx.core as mx
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
     folder = tmp_path_factory.mktemp("home")
     model = folder / "models" / "tiny"
     model.mkdir(parents=True)
-    engine = runpy.run_path(str(Path(__file__).parents[1] / "mlxqwen" / "engine" / "conftest.py"))
-    engine["_write_tokenizer"](model)
-    engine["_write_weights"](model)
-    config = {**engine["CONFIG"], "max_position_embeddings": 16_384}
-    (model / "config.json").write_text(json.dumps(config))
-    settings = model / "tokenizer_config.json"
-    endless = {**json.loads(settings.read_text()), "eos_token": None}
-    settings.write_text(json.dumps(endless))
+    (model / "config.json").write_text(json.dumps(CONFIG))
+    (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {character: number for number, character in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.save(str(model / "tokenizer.json"))
+
+    shapes = {"embed_tokens": (258, 64), "norm": (64,)}
+    attention = {"q_proj": (64, 64), "k_proj": (32, 64), "v_proj": (32, 64), "o_proj": (64, 64)}
+    attention |= {"q_norm": (32,), "k_norm": (32,)}
+    mlp = {"gate_proj": (96, 64), "up_proj": (96, 64), "down_proj": (64, 96)}
+    for layer in range(2):
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            shapes[f"layers.{layer}.{norm}"] = (64,)
+        shapes |= {f"layers.{layer}.self_attn.{name}": of for name, of in attention.items()}
+        shapes |= {f"layers.{layer}.mlp.{name}": of for name, of in mlp.items()}
+    keys = mx.random.split(mx.random.key(11), len(shapes))
+    weights = {
+        f"model.{name}.weight": mx.random.normal(shape, key=key) * 0.3
+        for (name, shape), key in zip(shapes.items(), keys, strict=True)
+    }
+    mx.save_safetensors(str(model / "model.safetensors"), weights)
     return folder

@@ -388,6 +388,20 @@ async def test_the_built_in_model_is_called_what_it_is(run_chat):
         assert "demonstration" not in welcome.content.plain
 
 
+async def test_copying_reaches_the_clipboard_of_a_mac(run_chat, tmp_path, monkeypatch):
+    tool, copied = tmp_path / "pbcopy", tmp_path / "copied"
+    tool.write_text(f"#!/bin/sh\nexec cat > {copied}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    async with run_chat() as chat:
+        await chat.type("perché no")
+        prompt(chat).select_all()
+        await chat.pilot.press("ctrl+c")
+        await chat.until(copied.exists)
+        assert copied.read_text() == "perché no"
+        assert prompt(chat).text == "perché no"
+
+
 async def test_help(run_chat):
     async with run_chat() as chat:
         await chat.pilot.press("f1")

@@ -208,6 +208,18 @@ def test_a_pipe_gets_the_text_as_it_is(env):
     assert done.stderr == ""
 
 
+def test_the_built_in_model_is_announced_to_people_only(env, tmp_path):
+    env["MLXQWEN_HOME"] = str(tmp_path / "empty")
+    command = [*CLI, "ask", "-n", "2", "--no-think", "Hello"]
+    parent, child = pty.openpty()
+    subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stderr=child, check=True)
+    os.close(child)
+    assert b"tiny demonstration model" in os.read(parent, 4096)
+    os.close(parent)
+    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_models(run, home):
     listed = run("models").stdout
     assert "NAME" in listed

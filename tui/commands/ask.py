@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mlxqwen.engine.events import Done, Event, Prefill
 
 _DIM, _PLAIN, _ERASE_LINE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
+_DEMONSTRATION = (
+    "No other model is here, so guide answers: "
+    "a tiny demonstration model that knows next to nothing."
+)
 _LONG_PREFILL = 512  # tokens in a prompt that takes long enough for its progress to be shown
 
 
@@ -73,7 +77,10 @@ def ask(
     if model is None:
         from mlxqwen.hub.library import default_model
 
-        model = default_model().name
+        chosen = default_model()
+        model = chosen.name
+        if chosen.source == "builtin" and sys.stderr.isatty():
+            print(f"{_DIM}{_DEMONSTRATION}{_PLAIN}", file=sys.stderr)
     sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, seed=seed)
     with Engine.load(model, context=context) as engine:
         run = engine.chat(messages, think=think, sampling=sampling, max_tokens=max_tokens)
