@@ -1,4 +1,4 @@
-"""What a model will need, from its headers alone, before a byte of weights is read.
+"""What a model will need, before a byte of weights is read: from headers, or from the catalogue.
 
 The estimate is weights as they will lie in memory, the key-value cache at the chosen context, and
 a workspace: the larger of one layer (held twice while loading) and what reading one chunk of a
@@ -8,21 +8,28 @@ prompt needs.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from ..checkpoint.directory import Directory
 from ..checkpoint.layouts import read_layout
 from ..checkpoint.safetensors import DTYPE_BYTES
 from ..device import computes_in_float32, memory_budget, prefill_chunk
-from ..errors import DoesNotFit
+from ..errors import DoesNotFit, ModelNotFound
+from ..hub.catalogue import KnownModel, find
+from ..hub.configurations import configuration
 from ..hub.library import resolve
 from ..model.capacity import cache_bytes
 from ..model.config import ModelConfig
+from .known import memory_sizes, quantised_bytes, released_bytes
 from .stretch import native_context, stretched
 
 # Contexts are offered in steps of this many tokens, and none shorter is worth loading a model for.
 _CONTEXT_STEP = 1024
 _SHORTEST_CONTEXT = 2048
+
+Source = Literal["headers", "verified", "derived"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,11 @@ class Plan:
 
     ``str(plan)`` is a short table; ``why`` one sentence. ``notices`` are further sentences: that
     the context needs YaRN, or that a multimodal checkpoint's vision stays unread.
+
+    ``source`` says what the weights were counted from: the ``headers`` of files on this machine, a
+    total of the published files that is ``verified``, or one ``derived`` from the configuration.
+    ``stored`` counts the tensors in those files, which differs from ``weights`` in memory: files
+    hold parts that are never loaded, and the CPU computes in float32.
     """
 
     model: str
@@ -40,6 +52,8 @@ class Plan:
     workspace: int
     budget: int
     notices: tuple[str, ...] = ()
+    source: Source = "headers"
+    stored: int = 0
 
     @property
     def total(self) -> int:
@@ -76,23 +90,47 @@ def readable(size: int) -> str:
 
 
 def plan(
-    source: str | os.PathLike[str], *, context: int | None = None, budget: int | None = None
+    source: str | os.PathLike[str],
+    *,
+    context: int | None = None,
+    budget: int | None = None,
+    bits: int | None = None,
 ) -> Plan:
     """What ``source`` needs on this machine.
 
     Args:
-        source: A folder, an alias or a hub id that is on this machine already.
+        source: A folder, or an alias or hub id; of a released model that is not on this machine,
+            its published configuration decides.
         context: Tokens of prompt and answer together. By default the model's own limit, or the
             longest context that fits where that does not. Beyond that limit YaRN is needed.
         budget: Bytes to stay within; by default what this machine gives.
+        bits: Plans the form that ``mlxqwen quantize --bits`` writes, in place of the one named.
 
     Raises:
-        ModelNotFound: no such model here.
+        ModelNotFound: no such model here, and its configuration is not known either.
         CheckpointError, UnsupportedModel: its files cannot be used.
         ContextExceeded: it cannot be stretched to that context.
+        UsageError: MLX has no matrices of so many bits.
     """
     name = os.fspath(source)
-    return plan_directory(Directory.open(resolve(name)), name, context=context, budget=budget)
+    known = find(name)
+    try:
+        directory = Directory.open(resolve(name))
+    except ModelNotFound:
+        declared = None if known is None else configuration(known)
+        if known is None or declared is None:
+            raise
+        if bits is None and name.lower() in {conversion.lower() for conversion in known.mlx_ids}:
+            bits = 4
+        config = ModelConfig.parse(declared)
+        return _plan_known(known, config, name, context=context, budget=budget, bits=bits)
+    if bits is None:
+        return plan_directory(directory, name, context=context, budget=budget)
+    config = ModelConfig.parse(directory.config)
+    weights = _Weights(
+        memory_sizes(config, _width(), bits), quantised_bytes(config, bits), "derived"
+    )
+    return _at_best(weights, config, name, context=context, budget=budget)
 
 
 def plan_directory(
@@ -106,14 +144,65 @@ def plan_directory(
     sizes = {name: origin.memory_bytes(width) for name, origin in layout.origins.items()}
     senses = ", ".join(str(part) for part in layout.left_out if part.sense)
     left_out = (f"Text only, without: {senses}.",) if senses else ()
-    weights = sum(sizes.values())
+    total = sum(tensor.nbytes for tensor in directory.tensors.values())
+    weights = _Weights(sizes, total, "headers", left_out)
+    return _at_best(weights, config, name, context=context, budget=budget)
+
+
+def _plan_known(
+    known: KnownModel,
+    config: ModelConfig,
+    name: str,
+    *,
+    context: int | None,
+    budget: int | None,
+    bits: int | None,
+) -> Plan:
+    """``plan`` from the catalogue alone."""
+    if bits is None:
+        stored, published = released_bytes(known, config), known.tensor_bytes
+        verified = known.verified and stored == published
+    else:
+        stored = quantised_bytes(config, bits)
+        verified = bits == 4 and stored == known.mlx_bytes
+    basis = "equal those of the published files" if verified else "follow from its configuration"
+    form = "" if bits is None else f" in {bits} bits"
+    notice = f"{name}{form} is not on this machine; these figures {basis}."
+    source: Source = "verified" if verified else "derived"
+    weights = _Weights(memory_sizes(config, _width(), bits), stored, source, (notice,))
+    return _at_best(weights, config, name, context=context, budget=budget)
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """``sizes`` in memory by canonical name, and the other fields of a plan that they decide."""
+
+    sizes: Mapping[str, int]
+    stored: int
+    source: Source
+    notices: tuple[str, ...] = ()
+
+
+def _at_best(
+    weights: _Weights, config: ModelConfig, name: str, *, context: int | None, budget: int | None
+) -> Plan:
+    """The plan at ``context``, or at the longest one that fits."""
     available = memory_budget() if budget is None else budget
+    total, layer = sum(weights.sizes.values()), _largest_layer(weights.sizes)
 
     def at(tokens: int) -> Plan:
         _, notices = stretched(config, tokens, name)
-        cache = cache_bytes(config, tokens, _width())
-        space = max(_largest_layer(sizes), _prefill_bytes(config, tokens))
-        return Plan(name, tokens, weights, cache, space, available, (*left_out, *notices))
+        return Plan(
+            model=name,
+            context=tokens,
+            weights=total,
+            cache=cache_bytes(config, tokens, _width()),
+            workspace=max(layer, _prefill_bytes(config, tokens)),
+            budget=available,
+            notices=(*weights.notices, *notices),
+            source=weights.source,
+            stored=weights.stored,
+        )
 
     if context is not None:
         return at(context)
@@ -142,7 +231,7 @@ def require(plan: Plan) -> Plan:
     return plan
 
 
-def _largest_layer(sizes: dict[str, int]) -> int:
+def _largest_layer(sizes: Mapping[str, int]) -> int:
     layers: dict[str, int] = {}
     for name, size in sizes.items():
         layer = ".".join(name.split(".")[:3]) if name.startswith("model.layers.") else name

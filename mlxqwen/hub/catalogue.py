@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..generate.options import Sampling
+from ..model.config import ModelType
 
 Kind = Literal["dense", "moe", "hybrid", "omni"]
 Thinking = Literal["switch", "always", "never"]
+Unloaded = Literal["lm_head", "mtp"]
 
 APACHE = "Apache-2.0"
 
@@ -47,12 +49,17 @@ class KnownModel:
         licence: Licence of the weights, as an SPDX identifier.
         mlx_ids: Hub ids of 4-bit MLX conversions, preferred first.
         aliases: Further short names.
+        configuration: Name of its ``config.json`` among those kept here.
+        unloaded: Parts of the published files that are never loaded: a head that equals the
+            embeddings, layers that predict further tokens.
+        file_bytes: Size of the published weight files where it is known, headers included.
+        mlx_bytes: Bytes of the tensors in its published 4-bit MLX conversion where they are listed.
     """
 
     alias: str
     hub_id: str
     kind: Kind
-    model_type: str
+    model_type: ModelType
     thinking: Thinking | None = None
     parameters: int | None = None
     active: int | None = None
@@ -63,6 +70,15 @@ class KnownModel:
     licence: str | None = APACHE
     mlx_ids: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    configuration: str | None = None
+    unloaded: tuple[Unloaded, ...] = ()
+    file_bytes: int | None = None
+    mlx_bytes: int | None = None
+
+    @property
+    def tensor_bytes(self) -> int | None:
+        """Bytes of the tensors in the published files, all of them bfloat16."""
+        return None if self.parameters is None else 2 * self.parameters
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,6 +94,9 @@ def _first(
     verified: bool = False,
     yarn: int | None = 131_072,
     aliases: tuple[str, ...] = (),
+    unloaded: tuple[Unloaded, ...] = (),
+    file_bytes: int | None = None,
+    mlx_bytes: int | None = None,
 ) -> KnownModel:
     """One of the eight models of April 2025: they think or not, as asked."""
     moe = "-" in size
@@ -95,21 +114,34 @@ def _first(
         sampling=_HYBRID,
         mlx_ids=(f"mlx-community/Qwen3-{size}-4bit", f"Qwen/Qwen3-{size}-MLX-4bit"),
         aliases=aliases,
+        configuration=f"Qwen3-{size}",
+        unloaded=unloaded,
+        file_bytes=file_bytes,
+        mlx_bytes=mlx_bytes,
     )
 
 
 MODELS: tuple[KnownModel, ...] = (
-    _first("0.6B", 751_632_384, 596_049_920, verified=True, yarn=None),
-    _first("1.7B", 2_031_739_904, 1_720_574_976, verified=True, yarn=None),
+    _first(
+        "0.6B",
+        751_632_384,
+        596_049_920,
+        verified=True,
+        yarn=None,
+        unloaded=("lm_head",),
+        file_bytes=1_503_300_328,
+    ),
+    _first("1.7B", 2_031_739_904, 1_720_574_976, verified=True, yarn=None, unloaded=("lm_head",)),
     _first("4B", 4_022_468_096, verified=True),
     _first("8B", 8_190_735_360),
-    _first("14B", 14_768_307_200),
+    _first("14B", 14_768_307_200, mlx_bytes=8_307_783_680),
     _first("32B", 32_762_123_264),
     _first("30B-A3B", 30_532_122_624, 3_353_032_704, aliases=("qwen3-30b",)),
     _first("235B-A22B", 235_093_634_560, 22_190_763_520, aliases=("qwen3-235b",)),
     KnownModel(
         alias="qwen3-4b-instruct-2507",
         hub_id="Qwen/Qwen3-4B-Instruct-2507",
+        configuration="Qwen3-4B-Instruct-2507",
         kind="dense",
         model_type="qwen3",
         thinking="never",
@@ -123,6 +155,7 @@ MODELS: tuple[KnownModel, ...] = (
     KnownModel(
         alias="qwen3-4b-thinking-2507",
         hub_id="Qwen/Qwen3-4B-Thinking-2507",
+        configuration="Qwen3-4B-Instruct-2507",
         kind="dense",
         model_type="qwen3",
         thinking="always",
@@ -135,6 +168,7 @@ MODELS: tuple[KnownModel, ...] = (
     KnownModel(
         alias="qwen3-30b-a3b-instruct-2507",
         hub_id="Qwen/Qwen3-30B-A3B-Instruct-2507",
+        configuration="Qwen3-30B-A3B-Instruct-2507",
         kind="moe",
         model_type="qwen3_moe",
         thinking="never",
@@ -147,9 +181,13 @@ MODELS: tuple[KnownModel, ...] = (
     KnownModel(
         alias="qwen3-30b-a3b-thinking-2507",
         hub_id="Qwen/Qwen3-30B-A3B-Thinking-2507",
+        configuration="Qwen3-30B-A3B-Instruct-2507",
         kind="moe",
         model_type="qwen3_moe",
         thinking="always",
+        parameters=30_532_122_624,
+        active=3_353_032_704,
+        context=262_144,
         aliases=("qwen3-30b-a3b-thinking", "qwen3-30b-thinking"),
     ),
     KnownModel(
@@ -171,6 +209,7 @@ MODELS: tuple[KnownModel, ...] = (
     KnownModel(
         alias="qwen3-coder-30b",
         hub_id="Qwen/Qwen3-Coder-30B-A3B-Instruct",
+        configuration="Qwen3-Coder-30B-A3B-Instruct",
         kind="moe",
         model_type="qwen3_moe",
         thinking="never",
@@ -185,6 +224,7 @@ MODELS: tuple[KnownModel, ...] = (
     KnownModel(
         alias="qwen3-coder-480b",
         hub_id="Qwen/Qwen3-Coder-480B-A35B-Instruct",
+        configuration="Qwen3-Coder-480B-A35B-Instruct",
         kind="moe",
         model_type="qwen3_moe",
         thinking="never",
@@ -197,6 +237,8 @@ MODELS: tuple[KnownModel, ...] = (
     KnownModel(
         alias="qwen3-next-80b",
         hub_id="Qwen/Qwen3-Next-80B-A3B-Instruct",
+        configuration="Qwen3-Next-80B-A3B-Instruct",
+        unloaded=("mtp",),
         kind="hybrid",
         model_type="qwen3_next",
         thinking="never",
@@ -218,6 +260,7 @@ MODELS: tuple[KnownModel, ...] = (
     KnownModel(
         alias="qwq-32b",
         hub_id="Qwen/QwQ-32B",
+        configuration="QwQ-32B",
         kind="dense",
         model_type="qwen2",
         thinking="always",

@@ -10,8 +10,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
-from ..errors import HubError, MlxqwenError, ModelNotFound, OutputError, UnsupportedModel
-from ..model.config import MODEL_TYPES
+from ..errors import HubError, MlxqwenError, ModelNotFound, OutputError
 from .catalogue import find
 from .library import is_complete, unknown_name
 
@@ -25,18 +24,12 @@ def hub_id(name: str) -> str:
 
     Raises:
         ModelNotFound: ``name`` is neither.
-        UnsupportedModel: A known model whose architecture this version does not run.
     """
     known = find(name)
     if known is None:
         if name.count("/") != 1:
             raise ModelNotFound(*unknown_name(name))
         return name
-    if known.model_type not in MODEL_TYPES:
-        raise UnsupportedModel(
-            f"{known.hub_id} is a {known.model_type}, which this version does not run.",
-            f"It runs {', '.join(MODEL_TYPES)}.",
-        )
     return name if "/" in name else (*known.mlx_ids, known.hub_id)[0]
 
 
@@ -50,7 +43,7 @@ def pull(name: str, *, quiet: bool = False) -> Path:
     Raises:
         HubError: The hub was unreachable, refused, or sent an incomplete model.
         OutputError: The disk is full or the cache cannot be written.
-        ModelNotFound, UnsupportedModel: As ``hub_id``.
+        ModelNotFound: As ``hub_id``.
     """
     wanted = hub_id(name)
     import huggingface_hub

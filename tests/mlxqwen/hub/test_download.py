@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxqwen.errors import ModelNotFound, UnsupportedModel
+from mlxqwen.errors import ModelNotFound
 from mlxqwen.hub.download import hub_id
 from mlxqwen.hub.library import resolve
 
@@ -234,8 +234,3 @@ def test_what_an_alias_fetches() -> None:
 def test_a_name_that_means_nothing_is_not_asked_for() -> None:
     with pytest.raises(ModelNotFound, match="No model is called"):
         hub_id("qwen3-0.7")
-
-
-def test_an_architecture_that_does_not_run_is_not_fetched() -> None:
-    with pytest.raises(UnsupportedModel, match="qwen2_5_omni"):
-        hub_id("qwen2.5-omni-7b")
