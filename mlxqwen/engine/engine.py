@@ -23,7 +23,7 @@ from ..checkpoint.load import eos_token_ids, load_model
 from ..device import device, memory_budget
 from ..errors import ContextExceeded, EngineError, TemplateError, UsageError
 from ..generate.options import Sampling
-from ..generate.prefix import Timeline
+from ..generate.prefix import Timeline, shared_prefix
 from ..hub.library import resolve
 from ..model.config import ModelConfig
 from ..model.decoder import Model
@@ -198,7 +198,14 @@ class Engine:
         limit = None
         if think and think is not True:
             limit = ThoughtLimit(think, tuple(encode(END_OF_BUDGET)))
-        return self._start(encode(prompt), channels, sampling, max_tokens, limit)
+        ids = encode(prompt)
+        marked = 0
+        if self.config.delta is not None:
+            # The next turn repeats everything up to the end of this question, and no more: what it
+            # renders of this answer begins otherwise.
+            asked = template.render(listed, tools=tools, add_generation_prompt=False, **variables)
+            marked = shared_prefix(ids, encode(asked))
+        return self._start(ids, channels, sampling, max_tokens, limit, marked)
 
     def complete(
         self,
@@ -245,6 +252,7 @@ class Engine:
         sampling: Sampling | None,
         max_tokens: int | None,
         thought_limit: ThoughtLimit | None = None,
+        marked: int = 0,
     ) -> Run:
         self._check(ids, max_tokens)
         room = self.context - len(ids)
@@ -257,6 +265,7 @@ class Engine:
             detokenizer=self._loaded.tokenizer.detokenizer(),
             started=time.perf_counter(),
             thought_limit=thought_limit,
+            marked=marked,
         )
         stream = Stream()
         self._unfinished.add(stream)

@@ -81,8 +81,17 @@ class _Clock:
 def generate(timeline: Timeline, request: Request, stream: Stream) -> None:
     """Reads the prompt, decodes, and puts events into ``stream``, the last a ``Done``.
 
-    Whatever ends it, ``timeline`` afterwards holds exactly the tokens that the cache has read.
+    However it ends, ``timeline`` afterwards holds exactly the tokens that the cache has read; where
+    it raises, none.
     """
+    try:
+        _generate(timeline, request, stream)
+    except BaseException:
+        timeline.forget()
+        raise
+
+
+def _generate(timeline: Timeline, request: Request, stream: Stream) -> None:
     clock = _Clock(request.started)
     prompt, channels = request.prompt, request.channels
     cached = timeline.rewind_to(prompt)

@@ -13,6 +13,12 @@ from .decode import prefill
 _MARKS = 4
 
 
+def shared_prefix(some: Sequence[int], others: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    pairs = zip(some, others, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(some), len(others)))
+
+
 class Timeline:
     """A cache together with the tokens it has read; both change in one step.
 
@@ -36,11 +42,7 @@ class Timeline:
             How many tokens of ``prompt`` need not be read again; at least one is always left to
             read, because its logits are wanted.
         """
-        common = 0
-        for mine, theirs in zip(self.tokens, prompt[:-1], strict=False):
-            if mine != theirs:
-                break
-            common += 1
+        common = shared_prefix(self.tokens, prompt[:-1])
         if common == self.cache.offset:
             return common
         if self.cache.trimmable:
@@ -78,6 +80,12 @@ class Timeline:
         self.commit(tokens)
         if done:
             self.mark()
+
+    def forget(self) -> None:
+        """Begins anew, as after a failure that may have left the cache half-written."""
+        self.cache = make_cache(self.model)
+        self.tokens = []
+        self._marks.clear()
 
     def mark(self) -> None:
         """Makes this position one that can be gone back to, whatever the model."""

@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 
 from mlxqwen import Done, Engine, Prefill, Run, Sampling, Text, Thinking
 from mlxqwen.checkpoint.load import load
 from mlxqwen.errors import ContextExceeded, DoesNotFit, EngineError, ModelNotFound, UsageError
+from mlxqwen.generate import sampling
 from mlxqwen.generate.decode import generate_tokens
 
 GREEDY = Sampling(temperature=0.0)
@@ -199,3 +201,24 @@ def test_engines_live_side_by_side(tiny: Path) -> None:
         runs = [e.complete("abc", sampling=GREEDY, max_tokens=50) for e in (one, other)]
         first, second = (run.result(timeout=60).text for run in runs)
     assert first == second
+
+
+def test_a_failure_leaves_no_half_written_cache(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cold = engine.complete("abcdef", sampling=GREEDY, max_tokens=8).result().text
+    real = sampling.Sampler.__call__
+    calls = itertools.count()
+
+    def failing(self: sampling.Sampler, logits: mx.array) -> mx.array:
+        if next(calls) == 1:
+            raise RuntimeError("the device is gone")
+        return real(self, logits)
+
+    monkeypatch.setattr(sampling.Sampler, "__call__", failing)
+    with pytest.raises(RuntimeError, match="gone"):
+        engine.complete("abcxyz", sampling=GREEDY, max_tokens=20).result()
+    monkeypatch.undo()
+    reply = engine.complete("abcdef", sampling=GREEDY, max_tokens=8).result()
+    assert reply.usage.cached_tokens == 0
+    assert reply.text == cold
