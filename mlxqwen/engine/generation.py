@@ -133,27 +133,25 @@ def _generate(timeline: Timeline, request: Request, stream: Stream) -> None:
         should_stop=stopped,
         interject=close_thought,
     )
-    try:
-        for token in tokens:
-            if not produced:
-                clock.first_token = clock.now()
-            produced.append(token)
-            if token in request.eos:
-                reason = "stop"
-                break
-            text = request.detokenizer.add(token)
-            parts = channels.feed(text)
-            clock.saw(parts)
-            clock.thinking_tokens += channels.thinking
-            for part in parts:
-                called = called or isinstance(part, ToolCall)
-                stream.put(part)
-            if channels.stopped:
-                reason = "stop"
-                break
-    finally:
-        tokens.close()
-        timeline.commit([*prompt[read:], *produced])
+    for token in tokens:
+        if not produced:
+            clock.first_token = clock.now()
+        produced.append(token)
+        if token in request.eos:
+            reason = "stop"
+            break
+        text = request.detokenizer.add(token)
+        parts = channels.feed(text)
+        clock.saw(parts)
+        clock.thinking_tokens += channels.thinking
+        for part in parts:
+            called = called or isinstance(part, ToolCall)
+            stream.put(part)
+        if channels.stopped:
+            reason = "stop"
+            break
+    tokens.close()
+    timeline.commit([*prompt[read:], *produced])
     tail = [*channels.feed(request.detokenizer.finish()), *channels.finish()]
     clock.saw(tail)
     for part in tail:
