@@ -27,14 +27,16 @@ _WEIGHTS = {
     "greeting": 5.0,
     "who-are-you": 3.0,
     "quantise": 3.0,
-    "name": 3.0,
+    "name": 4.0,
     "what-can-you-do": 2.0,
     "load-real": 2.0,
     "how-are-you": 2.0,
-    "thanks": 2.0,
+    "thanks": 3.0,
+    "bye": 2.0,
+    "stop": 2.0,
     "sky": 2.0,
     "capital": 2.0,
-    "sum": 2.0,
+    "sum": 4.0,
 }
 _SYSTEM = (
     "You are a helpful assistant.",
@@ -55,6 +57,9 @@ Giorgio Francesca Roberto Silvia Antonio Maria Giovanni Paola Carlo Lucia Pietro
 Alice Bob John Mary Peter Susan David Emma Tom Jane Max Lisa Sam Kate Ben Rose Jack Lucy Mark
 Helen Paul Julia Simon Nora Oscar Ida Hugo Clara Felix Eva Leo Mia Noah Zoe Adam Ruth Ivan
 """
+_SYLLABLES = (
+    "ba be bi da de di do fa fe fi ga go la le li lo ma mi mo na ne ni ri ro sa se ta ti vi zo"
+)
 _CAPITALS: dict[Language, tuple[tuple[str, str], ...]] = {
     "en": (
         ("Italy", "Rome"),
@@ -181,11 +186,18 @@ def expand(pattern: str, rng: random.Random, values: dict[str, str]) -> str:
     return _SLOT.sub(lambda slot: values[slot[1]], pattern)
 
 
+def _name(rng: random.Random) -> str:
+    """A usual name, or one made up: only by copying can it be said back."""
+    if rng.random() < 0.5:
+        return rng.choice(_NAMES.split())
+    return "".join(rng.choice(_SYLLABLES.split()) for _ in range(rng.choice((2, 3)))).title()
+
+
 def _values(language: Language, rng: random.Random) -> dict[str, str]:
     country, capital = rng.choice(_CAPITALS[language])
-    a, b = rng.randint(0, 12), rng.randint(0, 12)
+    a, b = rng.randint(0, 9), rng.randint(0, 9)
     return {
-        "name": rng.choice(_NAMES.split()),
+        "name": _name(rng),
         "country": country,
         "capital": capital,
         "a": str(a),

@@ -58,13 +58,13 @@ def parser() -> argparse.ArgumentParser:
     )
     add = options.add_argument
     add("--output", type=Path, required=True, help="folder for the checkpoint and the run's state")
-    add("--steps", type=int, default=3600, help="optimiser steps (default: %(default)s)")
+    add("--steps", type=int, default=4400, help="optimiser steps (default: %(default)s)")
     add("--rows", type=int, default=8, help="rows per step (default: %(default)s)")
     add("--length", type=int, default=256, help="tokens per row (default: %(default)s)")
     add(
         "--long-from",
         type=float,
-        default=0.8,
+        default=0.9,
         metavar="SHARE",
         help="after this share of the steps rows are 4 times as long and as few (%(default)s)",
     )
@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--rate", type=float, default=3e-3, help="peak learning rate (default: %(default)s)")
     add("--warmup", type=int, default=100, help="steps up to the peak (default: %(default)s)")
-    add("--chat-share", type=float, default=0.65, help="rows of dialogues, the rest being prose")
+    add("--chat-share", type=float, default=0.85, help="rows of dialogues, the rest being prose")
     add("--seed", type=int, default=0, help="of weights and batches (default: %(default)s)")
     add("--save-every", type=int, default=200, metavar="STEPS", help="save the state so often")
     add(
@@ -95,7 +95,7 @@ class Training:
         self.output.mkdir(parents=True, exist_ok=True)
         self.raw_config = hf_config()
         context: int = self.raw_config["max_position_embeddings"]
-        self.tokenizer: Tokenizer = train_tokenizer(self.raw_config["vocab_size"], args.seed)
+        self.tokenizer = self._tokenizer()
         write_tokenizer(self.tokenizer, self.output, context)
         self.raw_config["eos_token_id"] = token_id(self.tokenizer, TURN_END)
         self.raw_config["bos_token_id"] = token_id(self.tokenizer, END_OF_TEXT)
@@ -104,6 +104,12 @@ class Training:
         self.parameters = initial_parameters(self.config, args.seed)
         self.schedule = Schedule(args.rate, args.warmup, args.steps)
         self.optimizer = AdamW(self.parameters)
+
+    def _tokenizer(self) -> Tokenizer:
+        """The resumed run's own, even if the texts have changed since; otherwise a new one."""
+        if self.state_file.is_file():
+            return Tokenizer.from_file(str(self.output / "tokenizer.json"))
+        return train_tokenizer(self.raw_config["vocab_size"], self.args.seed)
 
     @property
     def step(self) -> int:
