@@ -230,6 +230,52 @@ def test_models(run, home):
     assert "context" in run("models", "show", "tiny", "--context", "512").stdout
 
 
+def test_known_models(run):
+    table = run("models", "--known", "--context", "4096").stdout
+    rows = {line.split()[0]: line.split() for line in table.splitlines() if line.strip()}
+    assert {"qwen3-4b", "qwen3-30b-a3b", "qwen3-coder-30b", "qwen3-next-80b", "qwq-32b"} <= set(
+        rows
+    )
+    assert rows["qwen3-14b"][4:6] == ["8.3", "GB"]
+    assert rows["qwen3-coder-480b"][-1] == "no"
+    assert rows["tongyi-deepresearch-30b"].count("–") == 6  # not known is not guessed
+    assert "with 4,096 tokens of context" in table
+    records = {r["alias"]: r for r in json.loads(run("models", "--known", "--json").stdout)}
+    assert records["qwen3-14b"]["plan"]["stored"] == 8_307_783_680
+    assert records["qwen3-14b"]["plan"]["source"] == "verified"
+    assert records["qwen3-0.6b"]["file_bytes"] == 1_503_300_328
+    assert records["deepswe-preview"]["plan"] is None
+
+
+def test_one_known_model(run):
+    shown = run("models", "show", "qwen3-4b", "--context", "65536", "--bits", "4").stdout
+    for words in (
+        "Qwen/Qwen3-4B",
+        "Apache-2.0",
+        "131,072 with YaRN",
+        "temperature 0.6",
+        "as asked",
+    ):
+        assert words in shown
+    assert "YaRN is on with factor 2" in shown
+    unknown = run("models", "show", "deepswe")
+    assert "agentica-org/DeepSWE-Preview" in unknown.stdout
+    assert unknown.returncode == 1
+    assert "mlxqwen pull" in unknown.stderr
+
+
+def test_a_thought_has_a_budget_and_yarn_is_told(run):
+    done = run("ask", "-m", "tiny", "--think-budget", "3", "-n", "20", "--json", "hi")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["event"] == "done"
+    assert done.stderr == ""
+    stretched = run("ask", "-m", "tiny", "--context", "20000", "-n", "2", "hi")
+    assert "YaRN is on with factor 2: tiny" in stretched.stderr
+    refused = run("ask", "-m", "tiny", "--no-think", "--think-budget", "3", "hi")
+    assert refused.returncode == 2
+    assert "--think-budget" in refused.stderr
+
+
 def test_quantize(run, home, tmp_path):
     output = tmp_path / "small"
     done = run("quantize", "tiny", "-o", str(output))

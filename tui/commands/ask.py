@@ -41,6 +41,9 @@ def ask(
         bool | None,
         typer.Option("--think/--no-think", help="Think before answering, or do not."),
     ] = None,
+    think_budget: Annotated[
+        int | None, typer.Option(min=0, help="Think for at most about that many tokens.")
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option(min=0.0, help="Randomness; 0 always takes the likeliest token.")
     ] = None,
@@ -67,6 +70,8 @@ def ask(
     ] = False,
 ) -> None:
     """Ask once; the answer streams to standard output."""
+    if think is False and think_budget:
+        raise UsageError("--no-think and --think-budget contradict each other.", "Give one.")
     question = _question(prompt or [])
     messages = [{"role": "user", "content": question}]
     if system is not None:
@@ -83,7 +88,10 @@ def ask(
             print(f"{_DIM}{_DEMONSTRATION}{_PLAIN}", file=sys.stderr)
     sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, seed=seed)
     with Engine.load(model, context=context) as engine:
-        run = engine.chat(messages, think=think, sampling=sampling, max_tokens=max_tokens)
+        for notice in engine.notices:
+            print(notice, file=sys.stderr)
+        thought = think if think_budget is None else think_budget
+        run = engine.chat(messages, think=thought, sampling=sampling, max_tokens=max_tokens)
         try:
             done = _print_json(run) if as_json else _Printer.for_terminal().print(run)
         except KeyboardInterrupt:

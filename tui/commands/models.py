@@ -20,9 +20,20 @@ models = typer.Typer(
 def table(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array instead.")] = False,
+    known: Annotated[
+        bool, typer.Option("--known", help="List the released models instead, and which fit here.")
+    ] = False,
+    tokens: Annotated[
+        int, typer.Option("--context", min=1, help="With --known: tokens to make room for.")
+    ] = 32_768,
 ) -> None:
     """List the models on this machine: name, size, bits per weight, and where they come from."""
     if context.invoked_subcommand is not None:
+        return
+    if known:
+        from .known import print_known
+
+        print_known(tokens, as_json=as_json)
         return
     from mlxqwen.hub.library import local_models
 
@@ -51,11 +62,20 @@ def show(
     context: Annotated[
         int | None, typer.Option(min=1, help="Tokens of context to make room for.")
     ] = None,
+    bits: Annotated[
+        int | None, typer.Option(min=1, max=8, help="What it would need quantised to that many.")
+    ] = None,
 ) -> None:
-    """Say what a model needs, and whether it fits this machine; reads file headers only."""
+    """Say what a model is and needs, and whether it fits; it need not be on this machine."""
     from mlxqwen import plan
+    from mlxqwen.hub.catalogue import find
 
-    print(plan(name, context=context))
+    from .known import facts
+
+    model = find(name)
+    if model is not None:
+        print(f"{model.alias}\n{facts(model)}\n")
+    print(plan(name, context=context, bits=bits))
 
 
 def _short(path: Path) -> str:
