@@ -134,8 +134,10 @@ class Training:
     def advance(self, drawn: Sequence[Row], rounding: bool) -> tuple[float, float]:
         """One optimiser step on ``drawn``; returns its text loss and its balance."""
         tokens = mx.array([row.tokens for row in drawn])
-        counts = chain.from_iterable(row.counts for row in drawn)
-        counted = mx.array([at for at, counts_here in enumerate(counts) if counts_here])
+        counts = list(chain.from_iterable(row.counts for row in drawn))
+        # Very short rows can hold nothing but prompts: then those count, so that a step is a step.
+        chosen = [at for at, counts_here in enumerate(counts) if counts_here] or range(len(counts))
+        counted = mx.array(list(chosen))
 
         def objective(parameters: dict[str, mx.array]) -> tuple[mx.array, mx.array, mx.array]:
             seen = as_stored(parameters) if rounding else parameters
