@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import mlx.core as mx
 import pytest
 
+from mlxqwen.checkpoint.load import load_model
 from mlxqwen.generate.decode import generate_tokens
 from mlxqwen.generate.options import GREEDY, Sampling
 from mlxqwen.generate.prefix import Timeline
 from mlxqwen.generate.sampling import Sampler
+from mlxqwen.model.cache import make_cache
 from mlxqwen.model.decoder import Model
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "golden"))
+
+from cases import CASES_NEXT
+from checkpoints import write
 
 PROMPT = [3, 14, 15, 92, 65]
 FORCED = [7, 21, 33]
@@ -32,6 +41,26 @@ def after(count: int, ids: Sequence[int]) -> Callable[[], Sequence[int]]:
 
 def greedy(model: Model, prompt: Sequence[int], count: int) -> list[int]:
     return list(generate_tokens(model, prompt, max_tokens=count))
+
+
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A model most of whose layers keep a recurrent state, which cannot be cut back."""
+    folder = tmp_path_factory.mktemp("hybrid") / "model"
+    write(next(case for case in CASES_NEXT if case.name == "next_interval4"), folder, wide=True)
+    return load_model(folder)[0]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_recurrent_state_sees_what_was_said_and_nothing_else(hybrid: Model, count: int) -> None:
+    cache = make_cache(hybrid)
+    said = list(
+        generate_tokens(hybrid, PROMPT, cache=cache, max_tokens=16, interject=after(count, FORCED))
+    )
+    rest = said[count + 3 :]
+    assert said[count : count + 3] == FORCED
+    assert rest == greedy(hybrid, [*PROMPT, *said[: count + 3]], len(rest))
+    assert cache.offset == len(PROMPT) + len(said) - 1
 
 
 @pytest.mark.parametrize("count", [1, 4])
