@@ -6,8 +6,6 @@ arithmetic is in float32.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import mlx.core as mx
 
 from .origins import (
@@ -81,33 +79,34 @@ def packed_rows(part: Storage, stored: Stored, start: int, stop: int) -> tuple[m
 
 
 def _dense(origin: Origin, stored: Stored) -> mx.array:
-    joined = _one_tensor(origin.parts)
-    if joined is not None:
-        array = _experts_of(joined, origin.shape, stored)
-    else:
-        parts = [_part_rows(part, stored, 0, rows_of(part)) for part in origin.parts]
-        array = _join(parts)
+    array = _joined_experts(origin.parts, stored)
+    if array is None:
+        array = _join([_part_rows(part, stored, 0, rows_of(part)) for part in origin.parts])
     array = array.reshape(origin.shape)
     return array.astype(mx.float32) + 1 if origin.plus_one else array
 
 
-def _one_tensor(parts: tuple[Storage, ...]) -> View | None:
-    """The first expert's view where the parts are the same rows of every expert of one tensor."""
-    views = [part.view for part in parts if isinstance(part, Plain)]
-    if len(views) < len(parts) or any(view.expert is None for view in views):
+def _joined_experts(parts: tuple[Storage, ...], stored: Stored) -> mx.array | None:
+    """Parts that are the same cut of every expert of one tensor, without cutting each by itself.
+
+    None where they are something else.
+    """
+    cuts = {
+        (part.view.info.name, part.view.rows, (part.start, part.stop))
+        if isinstance(part, Transposed)
+        else (part.view.info.name, part.view.rows, None)
+        for part in parts
+        if isinstance(part, Plain | Transposed) and part.view.expert is not None
+    }
+    first = parts[0]
+    if len(cuts) != 1 or not isinstance(first, Plain | Transposed):
         return None
-    for before, after in pairwise(views):
-        if (after.info.name, after.rows) != (before.info.name, before.rows):
-            return None
-    return views[0]
-
-
-def _experts_of(view: View, shape: tuple[int, ...], stored: Stored) -> mx.array:
-    """The same rows of all experts without cutting and joining them one by one."""
-    info = view.info
+    info = first.view.info
     whole = stored.rows(View(info), 0, info.rows).reshape(info.shape)
-    start, stop = view.rows or (0, info.shape[1])
-    return whole[:, start:stop].reshape(shape)
+    if isinstance(first, Transposed):
+        return whole.swapaxes(1, 2)[:, first.start : first.stop]
+    start, stop = first.view.rows or (0, info.shape[1])
+    return whole[:, start:stop]
 
 
 def _part_rows(part: Storage, stored: Stored, start: int, stop: int) -> mx.array:
@@ -127,8 +126,7 @@ def _part_rows(part: Storage, stored: Stored, start: int, stop: int) -> mx.array
         case Awq():
             codes = _awq_codes(part, stored, start, stop)
             zeros, scales = _awq_groups(part, stored, start, stop)
-            group_of = mx.arange(part.shape[1]) // part.group
-            return _scaled(codes, zeros, scales, group_of)
+            return _scaled(codes, zeros, scales, part.group)
         case Packed():
             return _mlx_rows(part, stored, start, stop)
 
@@ -157,20 +155,29 @@ def _fields(words: mx.array, bits: int) -> mx.array:
     return split.astype(mx.uint8).reshape(words.shape[0], -1)
 
 
-def _scaled(codes: mx.array, zeros: mx.array, scales: mx.array, group_of: mx.array) -> mx.array:
-    """(q - zero) · scale: codes (out, in), zeros and scales (out, groups), group_of (in,)."""
-    zeros, scales = mx.take(zeros, group_of, axis=1), mx.take(scales, group_of, axis=1)
-    return (codes.astype(mx.float32) - zeros) * scales
+def _scaled(
+    codes: mx.array, zeros: mx.array, scales: mx.array, group: int, group_of: mx.array | None = None
+) -> mx.array:
+    """(q - zero) · scale: codes (out, in), zeros and scales (out, groups).
+
+    Inputs lie in groups of ``group`` one after another, or as ``group_of`` (in,) says.
+    """
+    out, width = codes.shape
+    if group_of is None and width % group == 0:
+        blocks = codes.reshape(out, -1, group).astype(mx.float32)
+        return ((blocks - zeros[..., None]) * scales[..., None]).reshape(out, width)
+    if group_of is None:
+        group_of = mx.arange(width) // group
+    centred = codes.astype(mx.float32) - mx.take(zeros, group_of, axis=1)
+    return centred * mx.take(scales, group_of, axis=1)
 
 
 def _gptq_rows(part: Gptq, stored: Stored, start: int, stop: int) -> mx.array:
     words = stored.columns(part.qweight, start, stop)  # (in·bits/32, rows)
     zeros, scales = _gptq_groups(part, stored, start, stop)
-    if part.g_idx is None:
-        group_of = mx.arange(part.shape[1]) // part.group
-    else:
-        group_of = stored.rows(part.g_idx, 0, 1)[0]
-    return _scaled(_fields(mx.contiguous(words.T), part.bits), zeros, scales, group_of)
+    group_of = None if part.g_idx is None else stored.rows(part.g_idx, 0, 1)[0]
+    codes = _fields(mx.contiguous(words.T), part.bits)
+    return _scaled(codes, zeros, scales, part.group, group_of)
 
 
 def _gptq_groups(part: Gptq, stored: Stored, start: int, stop: int) -> tuple[mx.array, mx.array]:

@@ -243,6 +243,17 @@ class Origin:
         groups = count // spec.group_size
         return count * spec.bits // 8 + groups * (2 * width if spec.has_biases else 1)
 
+    @property
+    def making_bytes(self) -> int:
+        """Bytes beside the result while it is made of foreign codes, per number as measured."""
+        match self.parts[0]:
+            case Gptq() if self.spec is None:
+                return 10 * prod(self.shape)
+            case Awq():
+                return 6 * prod(self.shape)
+            case _:
+                return 0
+
 
 def rows_of(part: Storage) -> int:
     """Rows of a part."""

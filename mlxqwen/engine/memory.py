@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..checkpoint.directory import Directory
@@ -142,10 +142,11 @@ def plan_directory(
     stored = DTYPE_BYTES[layout.origins["model.norm.weight"].parts[0].dtype]
     width = max(stored, _width())
     sizes = {name: origin.memory_bytes(width) for name, origin in layout.origins.items()}
+    making = {name: origin.making_bytes for name, origin in layout.origins.items()}
     senses = ", ".join(str(part) for part in layout.left_out if part.sense)
     left_out = (f"Text only, without: {senses}.",) if senses else ()
     total = sum(tensor.nbytes for tensor in directory.tensors.values())
-    weights = _Weights(sizes, total, "headers", left_out)
+    weights = _Weights(sizes, total, "headers", left_out, making)
     return _at_best(weights, config, name, context=context, budget=budget)
 
 
@@ -175,12 +176,16 @@ def _plan_known(
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
-    """``sizes`` in memory by canonical name, and the other fields of a plan that they decide."""
+    """``sizes`` in memory by canonical name, and the other fields of a plan that they decide.
+
+    ``making`` is what loading takes beside a tensor while it is made of foreign codes.
+    """
 
     sizes: Mapping[str, int]
     stored: int
     source: Source
     notices: tuple[str, ...] = ()
+    making: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def _at_best(
@@ -188,7 +193,9 @@ def _at_best(
 ) -> Plan:
     """The plan at ``context``, or at the longest one that fits."""
     available = memory_budget() if budget is None else budget
-    total, layer = sum(weights.sizes.values()), _largest_layer(weights.sizes)
+    total = sum(weights.sizes.values())
+    making = weights.making
+    layer = _largest_layer({n: size + making.get(n, 0) for n, size in weights.sizes.items()})
 
     def at(tokens: int) -> Plan:
         _, notices = stretched(config, tokens, name)
