@@ -46,6 +46,8 @@ def quantise(
         output = models_folder() / f"{name.rpartition('/')[2]}-{recipe.default.bits}bit"
     with _progress(f"{name} → {output.name}") as progress:
         result = run(folder, output, recipe=recipe, progress=progress)
+    for notice in result.notices:
+        print(f"mlxqwen: {notice}", file=sys.stderr)
     print(
         f"{result.path}: {size(result.nbytes)}, {result.bits_per_weight:.2f} bits per weight, "
         f"{result.parameters / 1e6:.1f} M parameters, {result.seconds:.1f} s"
