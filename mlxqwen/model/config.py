@@ -37,7 +37,7 @@ _QWEN2 = frozenset({"qwen2", "qwen2_5_omni"})
 
 # Keys that do not change what is computed, or that `_refuse_other_mathematics` checks by value.
 _DESCRIPTIVE = frozenset(
-    "architectures attention_dropout auto_map bos_token_id decoder_start_token_id dtype "
+    "_attn_implementation architectures attention_dropout attn_implementation auto_map bos_token_id decoder_start_token_id dtype "
     "initializer_range layer_types max_window_layers model_type output_router_logits pad_token_id "
     "mamba_ssm_dtype mtp_num_hidden_layers mtp_use_dedicated_embeddings "
     "quantization quantization_config rope_parameters rope_scaling router_aux_loss_coef "
@@ -139,7 +139,7 @@ class ModelConfig:
             UnsupportedModel: for an unknown ``model_type``, a missing or ill-typed key, or
                 mathematics that this runtime does not implement; the message names the key.
         """
-        model_type, text = _text_model(config)
+        model_type, holder, text = _text_model(config)
         fields = Fields(text)
         _refuse_other_mathematics(text, model_type)
         hidden_size = fields.positive("hidden_size")
@@ -159,7 +159,7 @@ class ModelConfig:
             num_key_value_heads=fields.positive("num_key_value_heads", heads),
             head_dim=head_dim,
             rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
-            tie_word_embeddings=_tied(config, fields),
+            tie_word_embeddings=_tied(model_type, holder, text),
             max_position_embeddings=fields.positive("max_position_embeddings"),
             attention_bias=bias,
             output_bias=bias and not qwen2,
@@ -238,8 +238,10 @@ def _head_dim(fields: Fields, model_type: str, hidden_size: int, heads: int) -> 
     return 128 if model_type == "qwen3" else hidden_size // heads
 
 
-def _text_model(config: Mapping[str, Any]) -> tuple[ModelType, Mapping[str, Any]]:
-    """The architecture, and the object that describes its text model."""
+def _text_model(
+    config: Mapping[str, Any],
+) -> tuple[ModelType, Mapping[str, Any], Mapping[str, Any]]:
+    """The architecture, the object that holds its text model's, and that itself."""
     found = config.get("model_type")
     name = _TEXT_ONLY.get(found, found) if isinstance(found, str) else found
     known: ModelType | None = next((kind for kind in MODEL_TYPES if kind == name), None)
@@ -248,7 +250,7 @@ def _text_model(config: Mapping[str, Any]) -> tuple[ModelType, Mapping[str, Any]
             f"config.json has model_type {found!r}, which mlxqwen does not run.",
             f"It runs {', '.join(MODEL_TYPES)}.",
         )
-    text = config
+    holder = text = config
     if found == known and known in _NESTED:
         path, names = _NESTED[known]
         for key in path:
@@ -258,20 +260,24 @@ def _text_model(config: Mapping[str, Any]) -> tuple[ModelType, Mapping[str, Any]
                     f"config.json of a {known} has no {key} that describes its text model.",
                     "The file is damaged; download it again.",
                 )
-            text = cast(Mapping[str, Any], section)
+            holder, text = text, cast(Mapping[str, Any], section)
         inner = text.get("model_type")
         if inner is not None and inner not in names:
             raise UnsupportedModel(
                 f"config.json of a {known} describes a text model of type {inner!r}.",
                 "This checkpoint needs a newer mlxqwen.",
             )
-    return known, text
+    return known, holder, text
 
 
-def _tied(config: Mapping[str, Any], text: Fields) -> bool:
-    """Whether the head is the embedding; a multimodal file may say so beside its text model."""
-    outer = Fields(config).boolean("tie_word_embeddings", False)
-    return text.boolean("tie_word_embeddings", outer)
+def _tied(model_type: ModelType, holder: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
+    """Whether the head is the embedding.
+
+    In a multimodal file the object around the text model decides, for the head belongs to it; that
+    of Omni means False where it is silent, whatever the text model's own says.
+    """
+    inner = model_type != "qwen2_5_omni" and Fields(text).boolean("tie_word_embeddings", False)
+    return Fields(holder).boolean("tie_word_embeddings", inner)
 
 
 def _dense_width(text: Mapping[str, Any]) -> int | None:

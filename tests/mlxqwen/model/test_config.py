@@ -157,3 +157,22 @@ def test_token_ids_of_both_dialects() -> None:
     assert token_ids([3, 5], "k") == (3, 5)
     with pytest.raises(UnsupportedModel, match="k is True"):
         token_ids(True, "k")
+
+
+def omni(**holder: Any) -> dict[str, Any]:
+    text = {**DENSE, "model_type": "qwen2_5_omni_text"}
+    return {"model_type": "qwen2_5_omni", "thinker_config": {"text_config": text, **holder}}
+
+
+def test_what_holds_the_text_model_says_whether_its_head_is_tied() -> None:
+    assert not ModelConfig.parse(omni()).tie_word_embeddings
+    assert ModelConfig.parse(omni(tie_word_embeddings=True)).tie_word_embeddings
+
+
+def test_a_nested_text_model_that_is_missing_or_foreign() -> None:
+    with pytest.raises(UnsupportedModel, match="thinker_config"):
+        ModelConfig.parse({"model_type": "qwen2_5_omni"})
+    with pytest.raises(UnsupportedModel, match="llama"):
+        ModelConfig.parse(
+            {"model_type": "qwen3_5", "text_config": {**DENSE, "model_type": "llama"}}
+        )
