@@ -37,7 +37,8 @@ _QWEN2 = frozenset({"qwen2", "qwen2_5_omni"})
 
 # Keys that do not change what is computed, or that `_refuse_other_mathematics` checks by value.
 _DESCRIPTIVE = frozenset(
-    "_attn_implementation architectures attention_dropout attn_implementation auto_map bos_token_id decoder_start_token_id dtype "
+    "_attn_implementation architectures attention_dropout attn_implementation auto_map "
+    "bos_token_id decoder_start_token_id dtype "
     "initializer_range layer_types max_window_layers model_type output_router_logits pad_token_id "
     "mamba_ssm_dtype mtp_num_hidden_layers mtp_use_dedicated_embeddings "
     "quantization quantization_config rope_parameters rope_scaling router_aux_loss_coef "
