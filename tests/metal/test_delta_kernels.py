@@ -129,6 +129,13 @@ def test_the_heads_of_the_released_models() -> None:
 
 
 @pytest.mark.usefixtures("kernels")
+def test_the_epsilon_is_on_the_sum_of_squares() -> None:
+    """Where queries and keys are small, it keeps them from length one."""
+    projected, window, conv, *rest = given(FEW, mx.float32)
+    check_delta(FEW, (projected, window, conv * 2e-4, *rest))
+
+
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("shape", [FEW, ODD], ids=["few", "odd"])
 def test_token_after_token_it_equals_the_composed_operations(shape: Shape) -> None:
     projected, window, conv, decay, bias, state = given(shape, mx.float32)
@@ -149,10 +156,11 @@ def test_token_after_token_it_equals_the_composed_operations(shape: Shape) -> No
 
 @pytest.mark.usefixtures("kernels")
 def test_a_gate_near_zero_keeps_its_digits() -> None:
-    """With no keys and no values the state only decays; log(1 + exp(-14)) must not be rounded."""
+    """With no keys and no values the state only decays; 1 + exp(-15.53) is halfway to the next
+    float32, so that a plain logarithm of it would be wrong by a third."""
     shape = FEW
     _, window, conv, _, _, state = given(shape, mx.float32)
-    steps = np.array([-14.0, -100.0, 0.0, 90.0], dtype=np.float32)
+    steps = np.array([-15.53, -100.0, 0.0, 90.0], dtype=np.float32)
     projected = mx.concatenate([mx.zeros((shape.width - 4,)), mx.array(steps)]).reshape(1, 1, -1)
     decay = mx.array([-16.0, -16.0, -0.5, -0.1])
     _, _, moved = conv_delta.conv_delta(
