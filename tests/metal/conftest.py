@@ -13,7 +13,8 @@ from mlxqwen.model.kernels.make import Factory, built_by, metal
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from emulator import Emulator, compiler
+from emulator import Emulator
+from toolchain import compiler
 
 
 @pytest.fixture

@@ -8,35 +8,17 @@ Apple's mathematics, time.
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import prod
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-import platformdirs
 from rewrite import host, rewrite
 from signature import Signature, Template
+from toolchain import MetalError, compiled, runtime, source_line
 
-HERE = Path(__file__).parent
-_CHECKS = (
-    "bounds,shift,signed-integer-overflow,integer-divide-by-zero,float-cast-overflow,alignment,bool"
-)
-# The runtime defines what the sanitisers call; their libraries are not linked. Uninitialised locals
-# take an absurd value.
-_FLAGS = (
-    "-std=gnu++14 -O1 -g1 -fPIC -w -ffp-contract=off -fno-math-errno "
-    "-ftrivial-auto-var-init=pattern -fsanitize-coverage=trace-pc -fsanitize=thread -fsanitize="
-    "bounds,shift,signed-integer-overflow,integer-divide-by-zero,float-cast-overflow,alignment,bool"
-).split()
-_RUNTIME_FLAGS = "-std=c++17 -O2 -fPIC -shared".split()
 _STEPS = 4_000_000_000
 _THREADS = 1024
 
@@ -48,14 +30,6 @@ extern "C" __attribute__((EMU_OUTSIDE)) void emu_entry(void* const* b, const uns
   {call}
 }}
 """
-
-
-class MetalError(Exception):
-    """A kernel did what Metal forbids or leaves undefined; ``kind`` names it in a word or two."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(f"{kind}: {text}")
-        self.kind = kind
 
 
 class _Buffer(ctypes.Structure):
@@ -79,59 +53,6 @@ class _Report(ctypes.Structure):
 
 
 _READ_ONLY, _OUTPUT, _FILLED_OUTPUT = range(3)
-
-
-@cache
-def compiler() -> str | None:
-    """The C++ compiler used: g++, which reads ``1.0`` as a float as Metal does, or clang++."""
-    return shutil.which("g++") or shutil.which("clang++")
-
-
-@cache
-def _compiler_version() -> str:
-    return subprocess.run(
-        [str(compiler()), "--version"], capture_output=True, text=True, check=True
-    ).stdout
-
-
-def _built(command: Sequence[str], text: str, parts: Sequence[Path]) -> Path:
-    """A shared object made by ``command`` (its output file is appended), kept from run to run."""
-    state = [_compiler_version(), *command, text, *(part.read_text() for part in parts)]
-    key = hashlib.sha256("\0".join(state).encode()).hexdigest()[:32]
-    folder = Path(platformdirs.user_cache_dir("mlxqwen-tests")) / "metal"
-    made = folder / f"{key}.so"
-    if not made.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            unit, partial = Path(scratch) / "kernel.o", Path(scratch) / "kernel.so"
-            shared = "-shared" in command
-            first = [*command, "-o", str(partial if shared else unit)]
-            done = subprocess.run(first, input=text, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise MetalError("compile", done.stderr[:4000])
-            if not shared:  # linked apart from compiling: without the sanitisers' libraries
-                link = [command[0], "-shared", "-o", str(partial), str(unit), "-lm"]
-                subprocess.run(link, check=True)
-            partial.replace(made)
-    return made
-
-
-@cache
-def _runtime() -> ctypes.CDLL:
-    sources = [HERE / name for name in ("runtime.cpp", "memory.h", "fibers.h")]
-    command = [str(compiler()), *_RUNTIME_FLAGS, str(sources[0])]
-    # Global, because the kernels' callbacks are looked up in it when they are loaded.
-    return ctypes.CDLL(str(_built(command, "", sources)), mode=ctypes.RTLD_GLOBAL)
-
-
-@cache
-def _compiled(text: str) -> tuple[ctypes.CDLL, Path]:
-    _runtime()
-    flags = [*_FLAGS, "-I", str(HERE), "-include", "shim.h", "-x", "c++", "-c", "-"]
-    if "clang" not in _compiler_version():
-        flags.insert(0, "-fsingle-precision-constant")
-    path = _built([str(compiler()), *flags], text, [HERE / "shim.h", HERE / "shim_functions.h"])
-    return ctypes.CDLL(str(path)), path
 
 
 def _bytes(array: mx.array) -> bytes:
@@ -179,7 +100,7 @@ class EmulatedKernel:
         if min(*grid, *threadgroup) < 1 or prod(threadgroup) > _THREADS:
             raise MetalError("launch", f"threadgroup {threadgroup} over grid {grid}")
         signature = Signature.of(self.name, given, results, self.source, template)
-        library, path = _compiled(self._text(signature))
+        library, path = compiled(self._text(signature))
         blocks: list[tuple[str, bytes, int]] = []
         for name, array in given:
             blocks.append((name, _bytes(array), _READ_ONLY))
@@ -236,7 +157,7 @@ class EmulatedKernel:
         ends = (ctypes.c_void_p * 2)()
         library.emu_image(ends)
         report = _Report()
-        failed = _runtime().emu_launch(
+        failed = runtime().emu_launch(
             library.emu_entry,
             ctypes.c_void_p(ends[0]),
             ctypes.c_void_p(ends[1]),
@@ -246,6 +167,7 @@ class EmulatedKernel:
             (ctypes.c_uint32 * 3)(*threadgroup),
             seed,
             ctypes.c_uint64(self.emulator.steps),
+            self.emulator.seconds,
             ctypes.byref(report),
         )
         if failed:
@@ -257,7 +179,7 @@ class EmulatedKernel:
         if report.line:
             text += f", at kernel_source:{report.line}"
         elif report.pc:
-            text += f", at {_source_line(path, report.pc - base - 1)}"
+            text += f", at {source_line(path, report.pc - base - 1)}"
         if report.kind in (b"unwritten", b"launch"):
             return text
         return f"{text}, thread {tuple(report.thread)} of threadgroup {tuple(report.group)}"
@@ -267,18 +189,6 @@ def _no_declaration(number: int, kind: str, name: str, dimensions: str) -> str:
     raise MetalError("compile", f"threadgroup memory '{name}' may only be declared in the kernel")
 
 
-def _source_line(path: Path, offset: int) -> str:
-    """The line of the kernel at ``offset`` in its shared object, seen through inlined functions."""
-    tool = shutil.which("addr2line")
-    if tool is None:
-        return f"offset {offset:#x} (no addr2line here to name the line)"
-    found = subprocess.run(
-        [tool, "-i", "-e", str(path), hex(offset)], capture_output=True, text=True, check=True
-    )
-    lines = re.findall(r"(kernel_(?:source|header):\d+)", found.stdout)
-    return lines[0] if lines else "an unknown line"
-
-
 @dataclass(frozen=True, slots=True)
 class Emulator:
     """A stand-in for ``mx.fast.metal_kernel``.
@@ -286,10 +196,12 @@ class Emulator:
     Args:
         seeds: One checked run per seed, each with its own order of threads.
         steps: Basic blocks that a launch may execute before it counts as endless.
+        seconds: The same in processor time.
     """
 
     seeds: tuple[int, ...] = (1, 2, 3)
     steps: int = _STEPS
+    seconds: int = 60
 
     def __call__(
         self,

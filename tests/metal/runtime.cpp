@@ -4,14 +4,18 @@
 // SIMD function or barrier; the lanes of a SIMD-group pass it together or not at all. The kernel was
 // compiled with -fsanitize=thread and -fsanitize=undefined checks but is linked with neither library:
 // this file defines their callbacks, which come before the access and can stop the launch.
-#include "memory.h"
+#include "callbacks.h"
 
 #include <algorithm>
 #include <numeric>
+#include <pthread.h>
 #include <random>
+#include <sys/time.h>
 
 namespace {
 std::vector<uint32_t> group_order, simd_order;
+pthread_t launcher;
+int seconds;
 
 const char* waits(const Fiber& f, char (&text)[96]) {
   if (f.state == DONE) return "has ended";
@@ -103,6 +107,12 @@ void run_group(std::minstd_rand& random) {
   }
 }
 
+// The compiler gives an empty loop no callback that could count steps: time ends it.
+void on_timer(int signal) {
+  if (!pthread_equal(pthread_self(), launcher)) pthread_kill(launcher, signal);
+  else stop("budget", nullptr, 0, "still running after %d s of processor time", seconds);
+}
+
 void on_fault(int signal, siginfo_t* info, void*) {
   stop("fault", nullptr, 0, "signal %d at address %p (private memory exhausted?)", signal, info->si_addr);
 }
@@ -130,46 +140,6 @@ void run_grid(uint32_t seed) {
 }  // namespace
 
 extern "C" {
-#define PC __builtin_return_address(0)
-#define EMU_ACCESS(n) \
-  void __tsan_read##n(void* p) { access(p, n, false, PC); } \
-  void __tsan_write##n(void* p) { access(p, n, true, PC); } \
-  void __tsan_unaligned_read##n(void* p) { access(p, n, false, PC); } \
-  void __tsan_unaligned_write##n(void* p) { access(p, n, true, PC); } \
-  void __tsan_volatile_read##n(void* p) { access(p, n, false, PC); } \
-  void __tsan_volatile_write##n(void* p) { access(p, n, true, PC); }
-EMU_ACCESS(1) EMU_ACCESS(2) EMU_ACCESS(4) EMU_ACCESS(8) EMU_ACCESS(16)
-void __tsan_read_range(void* p, size_t n) { access(p, n, false, PC); }
-void __tsan_write_range(void* p, size_t n) { access(p, n, true, PC); }
-void* __tsan_memcpy(void* to, const void* from, size_t n) {
-  access(const_cast<void*>(from), n, false, PC);
-  access(to, n, true, PC);
-  return memcpy(to, from, n);
-}
-void* __tsan_memset(void* to, int byte, size_t n) {
-  access(to, n, true, PC);
-  return memset(to, byte, n);
-}
-void __tsan_init() {}
-void __tsan_func_entry(void*) {}
-void __tsan_func_exit() {}
-
-#define EMU_UNDEFINED(name, text) \
-  void __ubsan_handle_##name(void*) { stop("undefined", PC, 0, text); }
-EMU_UNDEFINED(out_of_bounds, "index outside an array")
-EMU_UNDEFINED(shift_out_of_bounds, "shift by more bits than the type has, or of a negative number")
-EMU_UNDEFINED(add_overflow, "signed addition overflows")
-EMU_UNDEFINED(sub_overflow, "signed subtraction overflows")
-EMU_UNDEFINED(mul_overflow, "signed multiplication overflows")
-EMU_UNDEFINED(negate_overflow, "signed negation overflows")
-EMU_UNDEFINED(divrem_overflow, "integer division by zero, or of the least integer by -1")
-EMU_UNDEFINED(float_cast_overflow, "a floating-point number does not fit the integer it is cast to")
-EMU_UNDEFINED(type_mismatch_v1, "misaligned access")
-EMU_UNDEFINED(load_invalid_value, "a bool that is neither 0 nor 1")
-void __sanitizer_cov_trace_pc() {
-  if (me && ++steps > budget) stop("budget", PC, 0, "still running after %llu steps", (unsigned long long)budget);
-}
-
 const char* emu_exchange(const void* value, unsigned bytes, const char* op, int line, uint32_t* active) {
   char(*row)[16] = slots[me->index / LANES][me->turn];  // a lane is at most one exchange ahead of another
   memcpy(row[me->index % LANES], value, bytes);
@@ -196,7 +166,7 @@ void* emu_threadgroup(unsigned id, size_t bytes, const char* name) {
 
 // Runs the whole grid; the outputs come back in `buffers`. Returns 0, or 1 with the reason in `out`.
 int emu_launch(Entry kernel, char* begin, char* end, const Buffer* buffers, int count, const uint32_t* all,
-               const uint32_t* per_group, uint32_t seed, uint64_t most_steps, Report* out) {
+               const uint32_t* per_group, uint32_t seed, uint64_t most_steps, int most_seconds, Report* out) {
   reserve();
   entry = kernel; image_begin = begin; image_end = end; report = out; budget = most_steps;
   steps = threadgroup_bytes = 0;
@@ -210,12 +180,19 @@ int emu_launch(Entry kernel, char* begin, char* end, const Buffer* buffers, int 
   }
   static char signal_stack[64 << 10];
   stack_t alternative = {signal_stack, 0, sizeof signal_stack}, previous_stack;
-  struct sigaction action = {}, previous[2];
+  struct sigaction action = {}, alarm = {}, previous[3];
   action.sa_sigaction = on_fault;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  alarm.sa_handler = on_timer;
+  alarm.sa_flags = SA_ONSTACK;
   sigaltstack(&alternative, &previous_stack);
   sigaction(SIGSEGV, &action, &previous[0]);
   sigaction(SIGBUS, &action, &previous[1]);
+  sigaction(SIGVTALRM, &alarm, &previous[2]);
+  launcher = pthread_self();
+  seconds = most_seconds;
+  const struct itimerval limit = {{0, 0}, {seconds, 0}}, off = {};
+  setitimer(ITIMER_VIRTUAL, &limit, nullptr);
   volatile int failed = 1;
   if (!sigsetjmp(stopped, 1)) {
     for (int i = 0; i < count; ++i) {
@@ -228,9 +205,11 @@ int emu_launch(Entry kernel, char* begin, char* end, const Buffer* buffers, int 
       if (buffers[i].kind != READ_ONLY) memcpy(buffers[i].data, regions[size_t(i)].base, buffers[i].size);
     failed = 0;
   }
+  setitimer(ITIMER_VIRTUAL, &off, nullptr);
   me = nullptr;
   sigaction(SIGSEGV, &previous[0], nullptr);
   sigaction(SIGBUS, &previous[1], nullptr);
+  sigaction(SIGVTALRM, &previous[2], nullptr);
   sigaltstack(&previous_stack, nullptr);
   release();
   return failed;
