@@ -12,6 +12,7 @@ from ..model.cache import Cache, make_cache
 from ..model.decoder import Model
 from .options import GREEDY, Sampling
 from .sampling import Sampler
+from .step import compiled_step, plain_step
 
 
 def prefill(
@@ -94,15 +95,11 @@ def generate_tokens(
         return
     sampler = Sampler(sampling, model.config.vocab_size, (*history, *prompt))
 
-    def step(tokens: mx.array) -> mx.array:
-        """``(L,) -> (1,)``: reads tokens, starts computing the next."""
-        chosen = sampler(model(tokens[None], cache)[:, -1])
-        mx.async_eval(chosen)
-        return chosen
-
+    make_step = compiled_step if device().kind != "cpu" else plain_step
+    step = make_step(model, cache, sampler)
     if stop():
         return
-    pending = step(mx.array([prompt[-1]]))
+    pending = step(mx.array([prompt[-1]], mx.uint32))
     if on_progress is not None:
         on_progress(len(prompt))
     count = 0

@@ -43,17 +43,30 @@ class Sampler:
         self._choose = _chooser(full, vocab_size)
 
     def __call__(self, logits: mx.array) -> mx.array:
-        """``(B, V) -> (B,)`` token ids, int32 or uint32; lazily, like every operation of MLX."""
+        """``(B, V) -> (B,)`` token ids, uint32; lazily, like every operation of MLX."""
         if self._seen is not None:
             divided = mx.where(logits > 0, logits / self._repetition, logits * self._repetition)
             logits = mx.where(self._seen, divided, logits)
         if self._answered is not None:
             logits = mx.where(self._answered, logits - self._presence, logits)
         self._key, key = mx.random.split(self._key)
-        tokens = self._choose(logits, key)
+        tokens = self._choose(logits, key).astype(mx.uint32)
         self._before = (self._seen, self._answered)
         self._remember(tokens)
         return tokens
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        """Everything that the next choice depends on beside the logits."""
+        return [a for a in (self._key, self._seen, self._answered) if a is not None]
+
+    def adopt(self, arrays: Sequence[mx.array]) -> None:
+        """Goes on with the arrays that a compiled step made of those in ``arrays``."""
+        rest = iter(arrays)
+        self._before = (self._seen, self._answered)
+        self._key = next(rest)
+        self._seen = None if self._seen is None else next(rest)
+        self._answered = None if self._answered is None else next(rest)
 
     def choose_instead(self, tokens: Sequence[int]) -> None:
         """Forgets the last choice: ``tokens`` were said in its place."""

@@ -26,7 +26,7 @@ class Rope:
     theta: float
     wavelengths: mx.array | None
 
-    def __call__(self, x: mx.array, offset: int) -> mx.array:
+    def __call__(self, x: mx.array, offset: int | mx.array) -> mx.array:
         """``(B, H, L, D) -> (B, H, L, D)``; ``offset`` is the position of the first token."""
         return mx.fast.rope(
             x,

@@ -58,12 +58,21 @@ class KVCache:
         mx.eval(grown)
         self._buffer = grown
 
-    def write(self, kv: mx.array, offset: int) -> tuple[mx.array, mx.array]:
+    def adopt(self, buffer: mx.array) -> None:
+        """Goes on with ``buffer``, which a compiled step has written."""
+        self._buffer = buffer
+
+    def write(self, kv: mx.array, offset: int | mx.array) -> tuple[mx.array, mx.array]:
         """Stores ``kv`` (B, 2·Hkv, L, D) at ``offset``; keys and values up to there.
 
-        Returns two views ``(B, Hkv, offset + L, D)``.
+        Returns two views ``(B, Hkv, offset + L, D)``. An ``offset`` (1,) that is an array, as in a
+        compiled step for L = 1, writes with one scatter and gives views of the whole capacity: the
+        mask hides what lies behind.
         """
         assert self._buffer is not None, "reserve() comes before write()"
+        if isinstance(offset, mx.array):
+            self._buffer[:, :, offset] = kv
+            return self._buffer[:, : self._heads], self._buffer[:, self._heads :]
         end = offset + kv.shape[2]
         self._buffer[:, :, offset:end] = kv
         return (
@@ -95,6 +104,10 @@ class DeltaState:
     def arrays(self) -> list[mx.array]:
         """Both states, for evaluation."""
         return [a for a in (self.convolution, self.recurrent) if a is not None]
+
+    def adopt(self, convolution: mx.array, recurrent: mx.array) -> None:
+        """Goes on with what a compiled step has made."""
+        self.convolution, self.recurrent = convolution, recurrent
 
 
 LayerState = KVCache | DeltaState
@@ -149,6 +162,20 @@ class Cache:
     def arrays(self) -> list[mx.array]:
         """Every array of the state: evaluating these finishes all pending writes."""
         return [array for layer in self.layers for array in layer.arrays]
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that every attention layer has room for; 0 without any."""
+        return min((layer.capacity for layer in self._keyed), default=0)
+
+    def adopt(self, arrays: Sequence[mx.array]) -> None:
+        """Goes on with the arrays that a compiled step made of those in ``arrays``."""
+        rest = iter(arrays)
+        for layer in self.layers:
+            if isinstance(layer, KVCache):
+                layer.adopt(next(rest))
+            else:
+                layer.adopt(next(rest), next(rest))
 
     def reserve(self, batch: int, tokens: int) -> None:
         """Makes room for ``tokens`` more in each of ``batch`` sequences."""

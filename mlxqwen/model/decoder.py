@@ -8,6 +8,7 @@ between the family's members is chosen once, in ``build``, and never asked again
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -107,17 +108,19 @@ class Model:
     def hidden(self, tokens: mx.array, cache: Cache | None = None) -> mx.array:
         """The layers without norm and head: ``(B, L) -> (B, L, D)``."""
         batch, length = tokens.shape
-        x = self.embed_tokens(tokens)
         if cache is None:
-            step = Step.over(length, 0, None)
-            for layer in self.layers:
-                x = layer(x, None, step)
-            return x
+            return self.run(tokens, (None,) * len(self.layers), Step.over(length, 0, None))
         cache.reserve(batch, length)
         step = Step.over(length, cache.offset, cache.left_padding)
-        for layer, state in zip(self.layers, cache.layers, strict=True):
-            x = layer(x, state, step)
+        x = self.run(tokens, cache.layers, step)
         cache.advance(length)
+        return x
+
+    def run(self, tokens: mx.array, states: Sequence[LayerState | None], step: Step) -> mx.array:
+        """``hidden`` for a step made by the caller, who also reserves room and advances."""
+        x = self.embed_tokens(tokens)
+        for layer, state in zip(self.layers, states, strict=True):
+            x = layer(x, state, step)
         return x
 
     def logits(self, hidden: mx.array) -> mx.array:

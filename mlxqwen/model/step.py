@@ -13,12 +13,13 @@ class Step:
 
     Attributes:
         offset: Tokens that the cache has read before, padding included; also the rotary position
-            of the first new token, for turned queries and keys depend on distances alone.
+            of the first new token, for turned queries and keys depend on distances alone. An
+            array (1,) in a compiled step, which must not be traced anew for every token.
         mask: Attention mask as ``mx.fast.scaled_dot_product_attention`` takes it.
         real: ``(B, L, 1)``, false at padding; None where there is none.
     """
 
-    offset: int
+    offset: int | mx.array
     mask: mx.array | str | None
     real: mx.array | None
 
@@ -30,6 +31,11 @@ class Step:
         query = mx.arange(offset, offset + length)
         real = query[None, :, None] >= padding[:, None, None]  # (B, L, 1)
         return cls(offset, _padded_mask(query, offset + length, padding), real)
+
+    @classmethod
+    def compiled(cls, offset: mx.array, capacity: int) -> Step:
+        """One new token at ``offset`` (1,), over a cache read to its full ``capacity``."""
+        return cls(offset, (mx.arange(capacity) <= offset)[None, None, None], None)
 
 
 def _padded_mask(query: mx.array, end: int, padding: mx.array) -> mx.array:

@@ -28,12 +28,12 @@ def test_capacity_is_enough_and_not_wasteful(tokens: int) -> None:
     capacity = capacity_for(tokens)
     assert capacity >= tokens
     assert capacity % 256 == 0
-    assert capacity < tokens + 256 or capacity <= 1.13 * tokens
+    assert capacity < tokens + 256 or capacity <= 1.25 * tokens
 
 
 def test_few_distinct_capacities_up_to_32k() -> None:
     # Every capacity is one compiled step on a GPU.
-    assert len({capacity_for(tokens) for tokens in range(4096, 32769)}) <= 32
+    assert len({capacity_for(tokens) for tokens in range(1, 32769)}) <= 24
 
 
 def test_growing_holds_two_generations_of_one_layer_only() -> None:
