@@ -20,6 +20,7 @@ import mlx.core as mx
 
 from ..checkpoint.directory import Directory
 from ..checkpoint.load import eos_token_ids, load_model
+from ..checkpoint.quantspec import parse_quantization
 from ..device import device, memory_budget
 from ..errors import ContextExceeded, EngineError, TemplateError, UsageError
 from ..generate.options import Sampling
@@ -57,6 +58,7 @@ class Loaded:
     eos: frozenset[int]
     sampling: Sampling
     plan: Plan
+    description: str
 
 
 class Engine:
@@ -124,6 +126,11 @@ class Engine:
     def config(self) -> ModelConfig:
         """Its architecture."""
         return self._loaded.config
+
+    @property
+    def description(self) -> str:
+        """What it is in a few words, for people."""
+        return self._loaded.description
 
     @property
     def plan(self) -> Plan:
@@ -314,4 +321,18 @@ def _load(name: str, context: int | None, budget: int | None) -> Loaded:
         eos=eos_token_ids(directory, config, tokenizer),
         sampling=Sampling.from_generation_config(directory.generation_config),
         plan=planned,
+        description=_describe(directory, config),
     )
+
+
+def _describe(directory: Directory, config: ModelConfig) -> str:
+    parts = [config.model_type, f"{config.num_hidden_layers} layers"]
+    if config.moe is not None:
+        chosen, experts = config.moe.num_experts_per_tok, config.moe.num_experts
+        parts.append(f"{chosen} of {experts} experts for each token")
+    # Other programs' formats stand under quantization_config alone; their bits are not ours to tell.
+    native = "quantization" in directory.config
+    quantization = parse_quantization(directory.config) if native else None
+    if quantization is not None:
+        parts.append(f"{quantization.default.bits}-bit")
+    return ", ".join(parts)

@@ -98,7 +98,6 @@ class Worker:
         self._drop()
         engine = Engine.load(request["model"], context=request.get("context"))
         self._engine = engine
-        config = engine.config
         self._write(
             {
                 "id": identity,
@@ -110,7 +109,7 @@ class Worker:
                 "bytes": engine.plan.weights,
                 "thinks": engine.thinks,
                 "notices": list(engine.notices),
-                "description": f"{config.model_type}, {config.num_hidden_layers} layers",
+                "description": engine.description,
             }
         )
 

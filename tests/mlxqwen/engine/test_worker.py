@@ -58,6 +58,7 @@ def test_load_chat_close(child: Child, tiny: Path) -> None:
     assert loaded["id"] == 1
     assert loaded["context"] == 1024
     assert loaded["thinks"] is True
+    assert loaded["description"] == "qwen3, 2 layers"
     assert loaded["notices"] == []
     child.send(op="load", id=3, model=str(tiny), context=2048)
     (notice,) = child.read()["notices"]
