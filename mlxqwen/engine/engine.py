@@ -330,7 +330,7 @@ def _describe(directory: Directory, config: ModelConfig) -> str:
     if config.moe is not None:
         chosen, experts = config.moe.num_experts_per_tok, config.moe.num_experts
         parts.append(f"{chosen} of {experts} experts for each token")
-    # Other programs' formats stand under quantization_config alone; their bits are not ours to tell.
+    # Other programs' formats stand under quantization_config alone.
     native = "quantization" in directory.config
     quantization = parse_quantization(directory.config) if native else None
     if quantization is not None:
