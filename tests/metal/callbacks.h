@@ -3,11 +3,20 @@
 #pragma once
 #include "memory.h"
 
+#include <algorithm>
+
+namespace {
+// The callbacks not called "unaligned" are for addresses that the compiler took to be aligned, to 8 at most.
+void aligned(void* p, size_t n, void* pc) {
+  if (reinterpret_cast<uintptr_t>(p) % std::min<size_t>(n, 8)) stop("undefined", pc, 0, "misaligned access");
+}
+}  // namespace
+
 extern "C" {
 #define PC __builtin_return_address(0)
 #define EMU_ACCESS(n) \
-  void __tsan_read##n(void* p) { access(p, n, false, PC); } \
-  void __tsan_write##n(void* p) { access(p, n, true, PC); } \
+  void __tsan_read##n(void* p) { aligned(p, n, PC); access(p, n, false, PC); } \
+  void __tsan_write##n(void* p) { aligned(p, n, PC); access(p, n, true, PC); } \
   void __tsan_unaligned_read##n(void* p) { access(p, n, false, PC); } \
   void __tsan_unaligned_write##n(void* p) { access(p, n, true, PC); } \
   void __tsan_volatile_read##n(void* p) { access(p, n, false, PC); } \
