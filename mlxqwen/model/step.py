@@ -23,6 +23,11 @@ class Step:
     mask: mx.array | str | None
     real: mx.array | None
 
+    @property
+    def position(self) -> mx.array:
+        """``offset`` as an array (1,) int32."""
+        return self.offset if isinstance(self.offset, mx.array) else mx.array([self.offset])
+
     @classmethod
     def over(cls, length: int, offset: int, padding: mx.array | None) -> Step:
         """``length`` new tokens after ``offset``, rows beginning with ``padding`` (B,) tokens."""

@@ -112,6 +112,11 @@ class Layout:
     eps: float
 
     @property
+    def gates(self) -> int:
+        """The column at which the gates begin, where there are any."""
+        return self.heads * self.dim
+
+    @property
     def width(self) -> int:
         """Columns of a row."""
         return (self.heads * (1 + self.gated) + 2 * self.kv_heads) * self.dim
