@@ -7,7 +7,7 @@ import pytest
 from emulator import MetalError
 from typecheck import TypeChecker, clang
 
-from mlxqwen.model.kernels import add_rms_norm
+from mlxqwen.model.kernels import add_rms_norm, router
 from mlxqwen.model.kernels.make import built_by
 
 pytestmark = pytest.mark.skipif(clang() is None, reason="no clang of version 17 or later here")
@@ -69,3 +69,10 @@ def test_add_rms_norm(width: int, dtype: mx.Dtype) -> None:
     x = mx.zeros((1, width), dtype)
     with built_by(TypeChecker()):
         add_rms_norm.add_rms_norm(x, x, mx.zeros(width), 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16], ids=str)
+@pytest.mark.parametrize("experts", [4, 128])
+def test_router(experts: int, dtype: mx.Dtype) -> None:
+    with built_by(TypeChecker()):
+        router.router(mx.zeros((1, experts), dtype), 2, True)
