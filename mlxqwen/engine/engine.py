@@ -28,6 +28,8 @@ from ..generate.prefix import Timeline, shared_prefix
 from ..hub.library import resolve
 from ..model.config import ModelConfig
 from ..model.decoder import Model
+from ..model.fused import FusedModel
+from ..model.trial import fused_model
 from ..text.channels import Channels
 from ..text.template import close_thinking, opens_thinking
 from ..text.tokenizer import Tokenizer
@@ -53,6 +55,7 @@ class Loaded:
     name: str
     path: Path
     model: Model
+    fused: FusedModel | None
     tokenizer: Tokenizer
     config: ModelConfig
     eos: frozenset[int]
@@ -65,7 +68,7 @@ class Engine:
     """A model that answers. Make one with ``Engine.load``; use it as a context manager."""
 
     def __init__(self, loaded: Loaded, owner: ThreadPoolExecutor) -> None:
-        self._state: tuple[Loaded, Timeline] | None = (loaded, Timeline(loaded.model))
+        self._state: tuple[Loaded, Timeline] | None = (loaded, Timeline(loaded.model, loaded.fused))
         self._owner = owner
         self._unfinished: set[Stream] = set()
 
@@ -316,6 +319,7 @@ def _load(name: str, context: int | None, budget: int | None) -> Loaded:
         name=name,
         path=directory.path,
         model=model,
+        fused=fused_model(model),
         tokenizer=tokenizer,
         config=config,
         eos=eos_token_ids(directory, config, tokenizer),

@@ -132,6 +132,7 @@ def _generate(timeline: Timeline, request: Request, stream: Stream) -> None:
         on_progress=progress_from(read),
         should_stop=stopped,
         interject=close_thought,
+        fused=timeline.fused,
     )
     for token in tokens:
         if not produced:

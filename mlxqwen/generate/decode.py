@@ -10,6 +10,7 @@ import mlx.core as mx
 from ..device import device, prefill_chunk
 from ..model.cache import Cache, make_cache
 from ..model.decoder import Model
+from ..model.fused import FusedModel
 from .options import GREEDY, Sampling
 from .sampling import Sampler
 from .step import compiled_step, plain_step
@@ -62,6 +63,7 @@ def generate_tokens(
     on_progress: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     interject: Callable[[], Sequence[int]] | None = None,
+    fused: FusedModel | None = None,
 ) -> Generator[int]:
     """Yields token ids, one at a time; the last one may be an EOS.
 
@@ -81,6 +83,7 @@ def generate_tokens(
         interject: Asked after every token of the model, once the caller has handled it. The ids it
             returns are yielded next, in place of what the model would have said, and the model goes
             on from there. They count towards ``max_tokens``, which may cut them short.
+        fused: ``fused_model(model)``, whose kernels decode in place of the plain layers.
 
     Raises:
         ValueError: if ``prompt`` is empty.
@@ -95,8 +98,10 @@ def generate_tokens(
         return
     sampler = Sampler(sampling, model.config.vocab_size, (*history, *prompt))
 
-    make_step = compiled_step if device().kind != "cpu" else plain_step
-    step = make_step(model, cache, sampler)
+    if device().kind == "cpu":
+        step = plain_step(model, cache, sampler)
+    else:
+        step = compiled_step(model, cache, sampler, fused)
     if stop():
         return
     pending = step(mx.array([prompt[-1]], mx.uint32))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ..model.cache import Cache, Snapshot, make_cache
 from ..model.decoder import Model
+from ..model.fused import FusedModel
 from .decode import prefill
 
 # Positions of a recurrent model that can be gone back to: the ends of the last few questions.
@@ -26,8 +27,9 @@ class Timeline:
     always cut to what the cache says it has read.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, fused: FusedModel | None = None) -> None:
         self.model = model
+        self.fused = fused
         self.cache: Cache = make_cache(model)
         self.tokens: list[int] = []
         self._marks: deque[Snapshot] = deque(maxlen=_MARKS)

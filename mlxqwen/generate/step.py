@@ -14,6 +14,7 @@ import mlx.core as mx
 
 from ..model.cache import Cache
 from ..model.decoder import Model
+from ..model.fused import FusedModel
 from ..model.step import Step
 from .sampling import Sampler
 
@@ -32,12 +33,16 @@ def plain_step(model: Model, cache: Cache, sampler: Sampler) -> Advance:
     return advance
 
 
-def compiled_step(model: Model, cache: Cache, sampler: Sampler) -> Advance:
+def compiled_step(
+    model: Model, cache: Cache, sampler: Sampler, fused: FusedModel | None = None
+) -> Advance:
     """The step as one compiled function of one token; more tokens at once take the plain step.
 
-    ``cache`` is that of one sequence, without padding, and has read something already.
+    ``cache`` is that of one sequence, without padding; ``fused`` the layers to use for one token,
+    in place of the plain ones.
     """
     plain = plain_step(model, cache, sampler)
+    run = model.run if fused is None else fused.run
 
     def trace(
         tokens: mx.array, offset: mx.array, remembered: list[mx.array], chances: list[mx.array]
@@ -47,7 +52,7 @@ def compiled_step(model: Model, cache: Cache, sampler: Sampler) -> Advance:
         cache.adopt(remembered)
         sampler.adopt(chances)
         step = Step.compiled(offset, cache.capacity)
-        hidden = model.run(tokens[None], cache.layers, step)
+        hidden = run(tokens[None], cache.layers, step)
         chosen = sampler(model.logits(hidden)[:, -1])
         made = chosen, cache.arrays, sampler.arrays
         cache.adopt(before)

@@ -2,15 +2,16 @@
 
 At one token a GPU waits for launches. Here the residual addition joins the norm after it, q and k
 are normalised, turned and joined with v at once, a delta net moves on in one launch, and of the
-chosen experts' work two launches remain, the second of which also adds the residual. Every layer of
-a model is served or none: where a shape does not fit, ``FusedModel.of`` says None, and the plain
-layers of ``decoder.py``, which this file must equal, go on.
+chosen experts' work two launches remain, the second of which also adds the residual. Each part of a
+layer is fused or plain by itself: where a shape does not fit, or a trial on the user's chip decided
+so (``trial.py``), the part of ``decoder.py`` that it must equal goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import mlx.core as mx
 
@@ -23,9 +24,12 @@ from .kernels import add_rms_norm as adding
 from .kernels import conv_delta as delta
 from .kernels import gated_norm, output_gate, qk_norm_rope
 from .mlp import MLP
-from .moe import SparseMoE
+from .moe import DenseMoE, SparseMoE
 from .norm import RMSNorm
 from .step import Step
+
+Part = Literal["add_norm", "attention", "delta", "experts"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,30 +122,23 @@ class FusedLayer:
     """One layer; ``pending`` is what the layer before still has to add to the residual."""
 
     input_layernorm: RMSNorm
-    mixer: FusedAttention | FusedDelta
+    mixer: FusedAttention | FusedDelta | Attention | GatedDelta
     post_attention_layernorm: RMSNorm
-    mlp: FusedMoE | MLP
+    mlp: FusedMoE | SparseMoE | DenseMoE | MLP
+    adds: bool
 
     @classmethod
-    def of(cls, plain: Layer, dtype: mx.Dtype) -> FusedLayer | None:
-        """None where the kernels do not take its shapes."""
-        mixer = (
-            FusedAttention.of(plain.mixer, dtype)
-            if isinstance(plain.mixer, Attention)
-            else FusedDelta.of(plain.mixer, dtype)
-        )
+    def of(cls, plain: Layer, dtype: mx.Dtype, parts: Collection[Part]) -> FusedLayer:
+        """The layer with those of ``parts`` fused whose shapes fit."""
         width = plain.input_layernorm.weight.size
         x = mx.zeros((1, 1, width), dtype)
-        if mixer is None or not adding.fits(x, plain.input_layernorm.weight):
-            return None
-        if isinstance(plain.mlp, MLP):
-            return cls(plain.input_layernorm, mixer, plain.post_attention_layernorm, plain.mlp)
-        if not isinstance(plain.mlp, SparseMoE):
-            return None
-        moe = FusedMoE.of(plain.mlp, width, dtype)
-        if moe is None:
-            return None
-        return cls(plain.input_layernorm, mixer, plain.post_attention_layernorm, moe)
+        return cls(
+            plain.input_layernorm,
+            fused_mixer(plain, dtype, parts) or plain.mixer,
+            plain.post_attention_layernorm,
+            fused_experts(plain, dtype, parts) or plain.mlp,
+            "add_norm" in parts and adding.fits(x, plain.input_layernorm.weight),
+        )
 
     def __call__(
         self, x: mx.array, pending: mx.array | None, state: LayerState | None, step: Step
@@ -150,11 +147,32 @@ class FusedLayer:
         if pending is None:
             normed = self.input_layernorm(x)
         else:
-            x, normed = _add_norm(x, pending, self.input_layernorm)
-        x, normed = _add_norm(x, self.mixer(normed, state, step), self.post_attention_layernorm)
-        if isinstance(self.mlp, MLP):
-            return x, self.mlp(normed)
-        return self.mlp(normed, x), None
+            x, normed = self._add_norm(x, pending, self.input_layernorm)
+        mixed = self.mixer(normed, state, step)
+        x, normed = self._add_norm(x, mixed, self.post_attention_layernorm)
+        if isinstance(self.mlp, FusedMoE):
+            return self.mlp(normed, x), None
+        return x, self.mlp(normed)
+
+    def _add_norm(self, x: mx.array, y: mx.array, norm: RMSNorm) -> tuple[mx.array, mx.array]:
+        combine = adding.add_rms_norm if self.adds else adding.reference
+        return combine(x, y, norm.weight, norm.eps)
+
+
+def fused_mixer(
+    plain: Layer, dtype: mx.Dtype, parts: Collection[Part]
+) -> FusedAttention | FusedDelta | None:
+    """The layer's mixer with kernels; None where it is not among ``parts`` or does not fit."""
+    if isinstance(plain.mixer, Attention):
+        return FusedAttention.of(plain.mixer, dtype) if "attention" in parts else None
+    return FusedDelta.of(plain.mixer, dtype) if "delta" in parts else None
+
+
+def fused_experts(plain: Layer, dtype: mx.Dtype, parts: Collection[Part]) -> FusedMoE | None:
+    """The layer's experts with kernels, likewise."""
+    if "experts" not in parts or not isinstance(plain.mlp, SparseMoE):
+        return None
+    return FusedMoE.of(plain.mlp, plain.input_layernorm.weight.size, dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +183,9 @@ class FusedModel:
     layers: tuple[FusedLayer, ...]
 
     @classmethod
-    def of(cls, model: Model) -> FusedModel | None:
-        """None where a layer's shapes or quantisation do not fit the kernels."""
-        layers = [FusedLayer.of(layer, model.dtype) for layer in model.layers]
-        fused = tuple(layer for layer in layers if layer is not None)
-        return cls(model, fused) if len(fused) == len(layers) else None
+    def of(cls, model: Model, parts: Collection[Part] = PARTS) -> FusedModel:
+        """The model with ``parts`` of its layers fused, where their shapes fit."""
+        return cls(model, tuple(FusedLayer.of(layer, model.dtype, parts) for layer in model.layers))
 
     def run(self, tokens: mx.array, states: Sequence[LayerState | None], step: Step) -> mx.array:
         """``Model.run`` for tokens (1, 1) over states that have read something before."""
@@ -177,7 +193,3 @@ class FusedModel:
         for layer, state in zip(self.layers, states, strict=True):
             x, pending = layer(x, pending, state, step)
         return x if pending is None else x + pending
-
-
-def _add_norm(x: mx.array, y: mx.array, norm: RMSNorm) -> tuple[mx.array, mx.array]:
-    return adding.add_rms_norm(x, y, norm.weight, norm.eps)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from .kernels import expert_down, expert_gate_up
+from .kernels import expert_down, expert_gate_up, router
 from .kernels.expert_down import Shared
 from .kernels.packed import Packed
 from .linear import Projection, QuantizedLinear
@@ -48,6 +48,7 @@ class FusedMoE:
     gate_up: Packed
     down: Packed
     shared: FusedShared | None
+    routes: bool
 
     @classmethod
     def of(cls, plain: SparseMoE, width: int, dtype: mx.Dtype) -> FusedMoE | None:
@@ -61,7 +62,9 @@ class FusedMoE:
         shared = None if plain.shared is None else FusedShared.of(plain.shared)
         if first is None or second is None or (plain.shared is not None and shared is None):
             return None
-        fused = cls(plain, first, second, shared)
+        logits = mx.zeros((1, 1, plain.moe.num_experts), dtype)
+        routes = router.fits(logits, plain.moe.num_experts_per_tok)
+        fused = cls(plain, first, second, shared, routes)
         return fused if fused._fits(width, dtype) else None
 
     def _fits(self, width: int, dtype: mx.Dtype) -> bool:
@@ -80,12 +83,18 @@ class FusedMoE:
 
     def __call__(self, x: mx.array, residual: mx.array) -> mx.array:
         """``(1, 1, D) normed, (1, 1, D) residual -> (1, 1, D)``."""
-        experts, weights = route(self.plain.gate(x), self.plain.moe)
+        experts, weights = self._route(self.plain.gate(x))
         row, indices, scores = x.reshape(-1), experts.reshape(-1), weights.reshape(-1)
         act = expert_gate_up.expert_gate_up(row, self.gate_up, indices)
         shared = None if self.shared is None else self.shared(row)
         out = expert_down.expert_down(act, self.down, indices, scores, residual.reshape(-1), shared)
         return out.reshape(residual.shape)
+
+    def _route(self, logits: mx.array) -> tuple[mx.array, mx.array]:
+        moe = self.plain.moe
+        if not self.routes:
+            return route(logits, moe)
+        return router.router(logits, moe.num_experts_per_tok, moe.norm_topk_prob)
 
 
 def _packed(matrix: QuantizedLinear | QuantizedStackedLinear) -> Packed | None:

@@ -84,7 +84,10 @@ def test_logits_of_the_fused_step(model_type: str) -> None:
     config = ModelConfig.parse({**BASE, "model_type": model_type, **MODELS[model_type]})
     model = Model.build(config, _Quantised())
     fused = FusedModel.of(model)
-    assert fused is not None
+    kinds = {type(layer.mixer).__name__ for layer in fused.layers}
+    kinds |= {type(layer.mlp).__name__ for layer in fused.layers}
+    assert kinds <= {"FusedAttention", "FusedDelta", "FusedMoE", "MLP"}
+    assert all(layer.adds for layer in fused.layers)
     plain_cache, cache = make_cache(model), make_cache(model)
     prompt = mx.array([[5, 9, 33, 2, 60, 7, 7, 41, 12]])
     model.hidden(prompt, plain_cache)
@@ -101,8 +104,8 @@ def test_logits_of_the_fused_step(model_type: str) -> None:
 
 
 def test_what_does_not_fit_stays_plain() -> None:
-    odd = {**BASE, "model_type": "qwen3_moe", **MOE, "num_experts_per_tok": 8, "num_experts": 32}
-    fitting = Model.build(ModelConfig.parse(odd), _Quantised())
-    assert FusedModel.of(fitting) is not None
-    too_many = {**odd, "num_experts_per_tok": 17}
-    assert FusedModel.of(Model.build(ModelConfig.parse(too_many), _Quantised())) is None
+    config = {**BASE, "model_type": "qwen3_moe", **MOE, "num_experts": 32}
+    for chosen, kind in ((8, "FusedMoE"), (17, "SparseMoE")):
+        parsed = ModelConfig.parse({**config, "num_experts_per_tok": chosen})
+        fused = FusedModel.of(Model.build(parsed, _Quantised()))
+        assert {type(layer.mlp).__name__ for layer in fused.layers} == {kind}
