@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..model.verdicts import record_file, verdicts
 from .machine import BACKENDS, NEEDED, Machine, existing
 
 State = Literal["ok", "note", "problem"]
@@ -58,14 +59,18 @@ class Report:
         return {"healthy": self.healthy, "findings": [asdict(one) for one in self.findings]}
 
 
-def examine(machine: Machine | None = None, *, store: Path | None = None) -> Report:
+def examine(
+    machine: Machine | None = None, *, store: Path | None = None, record: Path | None = None
+) -> Report:
     """Looks at ``machine``, by default the one this runs on.
 
     Args:
         store: The file that conversations are kept in, where there is one.
+        record: The file with the verdicts on fused kernels; by default this user's.
     """
     here = machine if machine is not None else Machine.here()
     findings = [_system(here), _processor(here), _python(here), *_mlx(here)]
+    findings += _kernels(here, record_file() if record is None else record)
     findings += [_memory(here), _disk(here), _libraries(here), _models(here), _hub(here)]
     if store is not None:
         findings.append(_store(store))
@@ -174,6 +179,23 @@ def _reload(here: Machine) -> str:
     if here.system == "Linux" and not any(here.packages.get(name) for name in BACKENDS):
         return "MLX has no backend here: `pip install 'mlx[cpu]'`."
     return "Install it again: `pip install --force-reinstall mlx`."
+
+
+def _kernels(here: Machine, record: Path) -> Iterator[Finding]:
+    """What trials of fused kernels found, for each model that has been loaded here."""
+    if here.mlx.backend != "metal":
+        return
+    known = verdicts(record)
+    if not known:
+        yield Finding("kernels", "not tried yet: the first model that is loaded tries them")
+    for key, verdict in known.items():
+        chip, _, kind, *_ = key.split(" | ")
+        times = ""
+        if verdict.plain_us is not None and verdict.fused_us is not None:
+            times = f", {verdict.fused_us:.0f} µs against {verdict.plain_us:.0f} µs"
+        use = "used" if verdict.used else "not used"
+        value = f"{verdict.part} of {kind} on {chip}: {use}, {verdict.why}{times}"
+        yield Finding("kernels", value, "ok" if verdict.used else "note")
 
 
 def _memory(here: Machine) -> Finding:

@@ -9,18 +9,14 @@ says why.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import mlx.core as mx
-import platformdirs
 
 from ..device import device
 from .attention import Attention
@@ -30,42 +26,12 @@ from .fused import PARTS, FusedLayer, FusedModel, Part, fused_experts, fused_mix
 from .kernels.make import available
 from .linear import arrays_of
 from .step import Step
+from .verdicts import Verdict, record_file, remember, verdicts
 
 _LOG = logging.getLogger("mlxqwen.kernels")
 # Relative error of a part's output against the plain part's, both rounded in their own places.
 _TOLERANCE = {mx.float32: 1e-4, mx.float16: 5e-3, mx.bfloat16: 4e-2}
 _REPEATS, _CALLS = 5, 20
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a trial found; times in microseconds a call, None where it did not come to that."""
-
-    part: str
-    used: bool
-    why: str
-    error: float | None = None
-    plain_us: float | None = None
-    fused_us: float | None = None
-
-
-def record_file() -> Path:
-    """Where verdicts are kept."""
-    home = os.environ.get("MLXQWEN_HOME")
-    folder = Path(home) if home else platformdirs.user_cache_path("mlxqwen")
-    return folder / "kernels.json"
-
-
-def verdicts(record: Path) -> dict[str, Verdict]:
-    """All that is remembered, by key; a file that cannot be read counts as empty."""
-    try:
-        entries = cast(dict[str, dict[str, Any]], json.loads(record.read_bytes()))
-        return {key: Verdict(**entry) for key, entry in entries.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        _LOG.warning("%s cannot be read, so kernels are tried again: %s", record, error)
-        return {}
 
 
 def fused_model(model: Model, record: Path | None = None) -> FusedModel | None:
@@ -90,7 +56,7 @@ def fused_model(model: Model, record: Path | None = None) -> FusedModel | None:
         if verdict.used:
             parts.append(part)
     if fresh:
-        _remember(path, {**known, **fresh})
+        remember(path, {**known, **fresh})
     return FusedModel.of(model, parts) if parts else None
 
 
@@ -178,14 +144,3 @@ def _microseconds(call: Callable[[int], mx.array]) -> float:
         mx.eval([call(index) for index in range(_CALLS)])
         best = min(best, time.perf_counter() - began)
     return best / _CALLS * 1e6
-
-
-def _remember(path: Path, entries: dict[str, Verdict]) -> None:
-    text = json.dumps({key: asdict(verdict) for key, verdict in entries.items()}, indent=1)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        _LOG.warning("Verdicts on kernels cannot be kept in %s: %s", path, error)

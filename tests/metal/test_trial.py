@@ -15,7 +15,8 @@ from mlxqwen.model import trial
 from mlxqwen.model.config import ModelConfig
 from mlxqwen.model.decoder import Model
 from mlxqwen.model.kernels.make import built_by
-from mlxqwen.model.trial import fused_model, verdicts
+from mlxqwen.model.trial import fused_model
+from mlxqwen.model.verdicts import verdicts
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from rich.console import Console
 from mlxqwen.measure.doctor import Finding, Report, examine
 from mlxqwen.measure.machine import Machine, Mlx, existing, probe_mlx
 from mlxqwen.measure.tables import report_table
+from mlxqwen.model.verdicts import Verdict, remember
 
 MacWith = Callable[..., Machine]
 
@@ -225,3 +226,17 @@ def test_the_table_shows_values_as_they_are(mac_with: MacWith) -> None:
     shown = console.export_text()
     assert "[red]odd[/red]" in shown
     assert "→ MLX needs macOS 14.0" in shown
+
+
+def test_verdicts_on_kernels_are_told(mac: Machine, tmp_path: Path) -> None:
+    record = tmp_path / "kernels.json"
+    assert "not tried yet" in found(examine(mac, record=record), "kernels").value
+    key = "Apple M4 Max | MLX 0.32.4 | qwen3_moe | 0123456789ab | bfloat16 | experts"
+    slower = Verdict("experts", False, "the plain operations are faster", 1e-3, 41.2, 55.0)
+    remember(record, {key: slower})
+    told = found(examine(mac, record=record), "kernels")
+    assert told.state == "note"
+    assert told.value == (
+        "experts of qwen3_moe on Apple M4 Max: not used, the plain operations are faster, "
+        "55 µs against 41 µs"
+    )
