@@ -30,6 +30,15 @@ BROKEN = {
     "input read a gigabyte away": Broken(
         "out of bounds", "byte 1073741824 of 'x'", f"{_I}y[i] = x[268435456u];"
     ),
+    "input read past its end by the argument of a long helper": Broken(
+        "out of bounds",
+        "of 'x', which has 256",
+        f"{_I}const device float4* p = (const device float4*)x + 1;\n"
+        "y[i] = helper(p[i % 16]);\ny[i] += helper(p[i % 16]);",
+        header="inline float helper(float4 v) {\nfloat r = v.x;\n"
+        + "r = r * v.y + metal::exp(v.z);\n" * 99
+        + "return r;\n}\n",
+    ),
     "output written past its end": Broken(
         "out of bounds", "write of 4 bytes at byte 256 of 'y'", f"{_I}y[i + 1] = x[i];"
     ),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-from rewrite import host, rewrite
+from rewrite import host, require_inline, rewrite
 from signature import Signature, Template
 from toolchain import MetalError, compiled, runtime, source_line
 
@@ -134,6 +134,7 @@ class EmulatedKernel:
 
     def _text(self, signature: Signature) -> str:
         """The translation unit: header, function, entry."""
+        require_inline(self.header)
         header = f'#line 1 "kernel_header"\n{rewrite(self.header, _no_declaration)}\n'
         body = f'#line 1 "kernel_source"\n{rewrite(self.source, host)}\n}}\n'
         return header + signature.text() + body + _ENTRY.format(call=signature.call())

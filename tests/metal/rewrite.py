@@ -56,6 +56,26 @@ def rewrite(source: str, declare: Declare) -> str:
     return "".join(out) + source[end:]
 
 
+def require_inline(header: str) -> None:
+    """Sees to it that every function of a kernel's header is marked ``inline``.
+
+    The host compiler does not report what the arguments of a real call read.
+
+    Raises:
+        UnreadableDeclaration: for the first function that is not.
+    """
+    header = without_comments(header)
+    start = depth = 0
+    for at, character in enumerate(header):
+        if character == "{" and not depth:
+            head = header[start:at].strip()
+            if head.endswith(")") and not re.search(r"\binline\b", head):
+                raise UnreadableDeclaration(f"kernel_header: not inline: `{head.splitlines()[-1]}`")
+        depth += (character == "{") - (character == "}")
+        if character in ";}" and not depth:
+            start = at + 1
+
+
 def _split(declarators: str) -> list[str]:
     """Splits at commas outside brackets and parentheses."""
     parts, depth = [""], 0

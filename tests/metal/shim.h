@@ -144,3 +144,5 @@ EMU_VECS(float) EMU_VECS(half) EMU_VECS(bfloat) EMU_VECS(char) EMU_VECS(uchar) E
 EMU_VECS(ushort) EMU_VECS(int) EMU_VECS(uint)
 
 #include "shim_functions.h"
+// A kernel's helpers are inlined as Metal inlines them, so that g++ sees what their arguments read.
+#define inline inline __attribute__((always_inline))

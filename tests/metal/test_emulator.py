@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from broken import BROKEN
 from emulator import Emulator, MetalError
-from rewrite import UnreadableDeclaration, host, rewrite
+from rewrite import UnreadableDeclaration, host, require_inline, rewrite
 
 _I = "uint i = thread_position_in_grid.x;\n"
 
@@ -220,6 +220,13 @@ def test_seeds_change_the_order_of_threads(emulator: Emulator) -> None:
 def test_an_unreadable_threadgroup_declaration_is_refused(text: str) -> None:
     with pytest.raises(UnreadableDeclaration, match="kernel_source:2"):
         rewrite(f"int i;\n{text}\n", host)
+
+
+def test_a_helper_that_may_become_a_real_call_is_refused() -> None:
+    sound = "constant float t[2] = {1, 2};\ntemplate <class T>\ninline T f(T v) { return v; }\n"
+    require_inline(sound)
+    with pytest.raises(UnreadableDeclaration, match="float g"):
+        require_inline(sound + "struct s { int a; };\nfloat g(float v) { return v; }\n")
 
 
 def test_threadgroup_declarations_are_found() -> None:
