@@ -149,7 +149,9 @@ class SparseMoE:
         rows = x.reshape(-1, 1, x.shape[-1])[order // k]  # (B·L·k, 1, D)
         hidden = swiglu(self.gate_up_proj(rows, ordered, ordered=True))
         out = self.down_proj(hidden, ordered, ordered=True).squeeze(-2)
-        return out[mx.argsort(order)].reshape(*lead, k, -1)
+        # A scatter inverts the permutation; a second sort would take as long as the first.
+        places = mx.put_along_axis(mx.zeros_like(order), order, mx.arange(order.size), axis=0)
+        return out[places].reshape(*lead, k, -1)
 
 
 @dataclass(frozen=True, slots=True)
