@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import mlx.core as mx
 
 from .config import ModelConfig, MoEConfig
+from .kernels import router
 from .linear import Projection, Stored, join_rows
 from .mlp import MLP, swiglu
 from .params import Params
@@ -90,13 +91,7 @@ def route(logits: mx.array, moe: MoEConfig) -> tuple[mx.array, mx.array]:
     Softmax over all experts in float32, then the k largest; their probabilities are divided by
     their sum only where the configuration says ``norm_topk_prob``.
     """
-    probabilities = mx.softmax(logits.astype(mx.float32), axis=-1)
-    k = moe.num_experts_per_tok
-    experts = mx.argpartition(probabilities, kth=-k, axis=-1)[..., -k:]
-    weights = mx.take_along_axis(probabilities, experts, axis=-1)
-    if moe.norm_topk_prob:
-        weights = weights / weights.sum(axis=-1, keepdims=True)
-    return experts, weights
+    return router.reference(logits, moe.num_experts_per_tok, moe.norm_topk_prob)
 
 
 @dataclass(frozen=True, slots=True)
