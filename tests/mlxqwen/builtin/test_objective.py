@@ -11,8 +11,8 @@ from mlxqwen.builtin.objective import as_stored, forward, loss, mixture
 from mlxqwen.builtin.optimizer import AdamW, Schedule
 from mlxqwen.model.config import ModelConfig
 from mlxqwen.model.decoder import Model
-from mlxqwen.model.params import Params
 from mlxqwen.model.moe import DenseMoE
+from mlxqwen.model.params import Params
 
 
 @pytest.fixture(scope="module")
