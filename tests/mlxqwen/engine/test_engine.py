@@ -86,6 +86,21 @@ def test_a_longer_conversation_reads_only_what_is_new(engine: Engine) -> None:
     assert second.usage.cached_tokens >= first.usage.prompt_tokens
 
 
+def test_a_hybrid_goes_back_to_the_end_of_the_last_question(tiny_hybrid: Path) -> None:
+    messages = [{"role": "user", "content": "one " * 40}]
+    with Engine.load(tiny_hybrid) as hybrid, Engine.load(tiny_hybrid) as fresh:
+        first = hybrid.chat(messages, think=True, max_tokens=8, sampling=GREEDY).result()
+        # The thought is not repeated, so the next prompt parts from what was read before it.
+        messages += [
+            {"role": "assistant", "content": "ok"},
+            {"role": "user", "content": "two"},
+        ]
+        warm = hybrid.chat(messages, think=True, max_tokens=8, sampling=GREEDY).result()
+        cold = fresh.chat(messages, think=True, max_tokens=8, sampling=GREEDY).result()
+    assert first.usage.prompt_tokens - 40 < warm.usage.cached_tokens < first.usage.prompt_tokens
+    assert (warm.thinking, warm.text) == (cold.thinking, cold.text)
+
+
 def test_seeds_repeat_and_the_checkpoints_defaults_sample(engine: Engine) -> None:
     def answer(seed: int | None) -> str:
         return engine.complete("x", sampling=Sampling(seed=seed), max_tokens=24).result().text
