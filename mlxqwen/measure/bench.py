@@ -23,8 +23,11 @@ from ..errors import DoesNotFit, EngineError, UsageError
 from ..hub.library import resolve
 from ..model.config import ModelConfig
 from .machine import probe_mlx
+from .traffic import bandwidth, bytes_per_token, gpu_cores
 
 PEERS = ("mlx-lm",)
+# Launches are counted with so many tokens in the cache.
+_COUNTED_AT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,16 @@ class Figures:
         peak_bytes: Most bytes that MLX's arrays took at once.
         peak_rss_bytes: Most memory that the process had resident.
         import_s, load_s: Seconds to import the library, and to load model and tokenizer.
+        build_ms_per_token: Host time to build the graph of a step.
+        submit_ms_per_token: Host time to hand it to the device; on the CPU, which computes on the
+            host's own cores, this is mostly waiting for the step before.
+        bytes_per_token: What decoding a token reads of weights and cache, half of the answer given.
+        bandwidth_share: Those bytes at that speed, of what the chip's memory can give; None where
+            that is not known.
+        kernels_per_token, kernels_per_layer: GPU launches of a step on Metal at a context of 512,
+            and of a layer of it on average; see ``launches``. None where they could not be counted.
+        operations_per_layer: The same without copies, second passes and parts of concatenations.
+        launches: Launches per token by kind.
     """
 
     ttft_ms: float
@@ -47,10 +60,24 @@ class Figures:
     peak_rss_bytes: int
     import_s: float
     load_s: float
+    build_ms_per_token: float
+    submit_ms_per_token: float
+    bytes_per_token: int
+    bandwidth_share: float | None
+    kernels_per_token: int | None
+    kernels_per_layer: float | None
+    operations_per_layer: float | None
+    launches: Mapping[str, int]
 
-    def to_json(self) -> dict[str, float]:
+    def numbers(self) -> dict[str, float | None]:
+        """Every figure by name, without the table."""
+        record = asdict(self)
+        del record["launches"]
+        return record
+
+    def to_json(self) -> dict[str, Any]:
         """The fields by name."""
-        return asdict(self)
+        return self.numbers() | {"launches": dict(self.launches)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +85,8 @@ class BenchResult:
     """Figures of a model, and of a peer where one was asked for.
 
     Attributes:
-        ratio: Ours over the peer's, key by key; empty without a peer.
+        ratio: Ours over the peer's, key by key; None where either is not known, empty without a
+            peer.
         same_tokens: How many tokens of the two answers agree before the first that differs.
     """
 
@@ -72,7 +100,7 @@ class BenchResult:
     ours: Figures
     against: str | None = None
     peer: Figures | None = None
-    ratio: Mapping[str, float] = field(default_factory=dict[str, float])
+    ratio: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
     same_tokens: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -123,7 +151,8 @@ def run_bench(
     """
     _check(prompt=prompt, tokens=tokens, repeats=repeats, against=against)
     path = resolve(model)
-    config = ModelConfig.parse(Directory.open(path).config)
+    directory = Directory.open(path)
+    config = ModelConfig.parse(directory.config)
     if prompt + tokens > config.max_position_embeddings:
         raise UsageError(
             f"{prompt} tokens in and {tokens} out exceed the model's context of "
@@ -142,8 +171,15 @@ def run_bench(
                 on_progress(side, turn * len(sides) + place, repeats * len(sides))
             runs[side].append(run_side(side, path, ids, tokens))
     here = probe_mlx()
-    ours = _figures(runs["mlxqwen"], prompt, tokens)
-    peer = _figures(runs[against], prompt, tokens) if against is not None else None
+    limit = bandwidth(here.device, gpu_cores())
+    figures: dict[str, Figures] = {}
+    for side in sides:
+        width = 4 if side == "mlxqwen" and here.backend == "cpu" else None
+        read = bytes_per_token(directory, config, prompt + tokens // 2, width=width)
+        counted = _counted(side, path, config)
+        figures[side] = _figures(runs[side], prompt, tokens, read, limit, counted)
+    ours = figures["mlxqwen"]
+    peer = figures[against] if against is not None else None
     return BenchResult(
         model=model,
         path=path,
@@ -162,6 +198,58 @@ def run_bench(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class MetalPlan:
+    """The launches of one step on Metal, ours and a peer's; counts as ``Figures`` names them."""
+
+    model: str
+    context: int
+    ours: Mapping[str, Any]
+    against: str | None = None
+    peer: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Our counts at the top with ``list``, every launch in order; with a peer also ``peer``."""
+        record = {"model": self.model, "context": self.context, **self.ours}
+        return (
+            record if self.peer is None else record | {"against": self.against, "peer": self.peer}
+        )
+
+
+def metal_plan(model: str, *, against: str | None = None) -> MetalPlan:
+    """Counts launches without running anything, on any machine.
+
+    Raises:
+        EngineError: A side could not be traced.
+        UsageError, ModelNotFound, CheckpointError, UnsupportedModel: As ``run_bench``.
+    """
+    _check(against=against)
+    path = resolve(model)
+    config = ModelConfig.parse(Directory.open(path).config)
+    context = _counting_context(config)
+    ours = count_side("mlxqwen", path, context)
+    peer = count_side(against, path, context) if against is not None else None
+    return MetalPlan(model, context, ours, against, peer)
+
+
+def count_side(side: str, path: Path, context: int) -> dict[str, Any]:
+    """Counts the launches of ``side`` in a fresh process. Raises ``EngineError`` if it fails."""
+    return _ask(side, path, {"context": context})
+
+
+def _counted(side: str, path: Path, config: ModelConfig) -> dict[str, Any]:
+    """The counts, or None for each: that a graph cannot be traced must not lose the timings."""
+    try:
+        return count_side(side, path, _counting_context(config))
+    except EngineError:
+        names = ("kernels_per_token", "kernels_per_layer", "operations_per_layer")
+        return dict.fromkeys(names) | {"launches": {}}
+
+
+def _counting_context(config: ModelConfig) -> int:
+    return min(_COUNTED_AT, config.max_position_embeddings)
+
+
 def prompt_ids(count: int, vocab_size: int) -> list[int]:
     """``count`` random token ids, always the same ones: experts are chosen as by real text."""
     draw = random.Random(20250428)
@@ -170,7 +258,11 @@ def prompt_ids(count: int, vocab_size: int) -> list[int]:
 
 def run_side(side: str, path: Path, prompt: list[int], tokens: int) -> dict[str, Any]:
     """One run of ``side`` in a fresh process. Raises ``EngineError`` where it fails."""
-    request = {"side": side, "path": str(path), "prompt": prompt, "tokens": tokens}
+    return _ask(side, path, {"prompt": prompt, "tokens": tokens})
+
+
+def _ask(side: str, path: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+    request = {"side": side, "path": str(path), **asked}
     done = subprocess.run(
         [sys.executable, "-m", "mlxqwen.measure.side"],
         input=json.dumps(request),
@@ -197,8 +289,8 @@ def run_side(side: str, path: Path, prompt: list[int], tokens: int) -> dict[str,
     )
 
 
-def _check(*, prompt: int, tokens: int, repeats: int, against: str | None) -> None:
-    for name, value in (("prompt", prompt), ("tokens", tokens), ("repeats", repeats)):
+def _check(*, against: str | None, **numbers: int) -> None:
+    for name, value in numbers.items():
         if value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1.")
     if against is not None and against not in PEERS:
@@ -207,24 +299,46 @@ def _check(*, prompt: int, tokens: int, repeats: int, against: str | None) -> No
         )
 
 
-def _figures(runs: list[dict[str, Any]], prompt: int, tokens: int) -> Figures:
+def _figures(
+    runs: list[dict[str, Any]],
+    prompt: int,
+    tokens: int,
+    read: int,
+    limit: float | None,
+    counted: Mapping[str, Any],
+) -> Figures:
     ttft = median(run["ttft_s"] for run in runs)
     decode = median(run["decode_s"] for run in runs)
+    speed = (tokens - 1) / decode if tokens > 1 else 0.0
     return Figures(
         ttft_ms=ttft * 1000,
         prefill_tok_s=prompt / ttft,
-        decode_tok_s=(tokens - 1) / decode if tokens > 1 else 0.0,
+        decode_tok_s=speed,
         peak_bytes=max(run["peak_bytes"] for run in runs),
         peak_rss_bytes=max(run["peak_rss_bytes"] for run in runs),
         import_s=median(run["import_s"] for run in runs),
         load_s=median(run["load_s"] for run in runs),
+        build_ms_per_token=median(run["build_s"] for run in runs) * 1000,
+        submit_ms_per_token=median(run["submit_s"] for run in runs) * 1000,
+        bytes_per_token=read,
+        bandwidth_share=None if limit is None else speed * read / limit,
+        kernels_per_token=counted["kernels_per_token"],
+        kernels_per_layer=counted["kernels_per_layer"],
+        operations_per_layer=counted["operations_per_layer"],
+        launches=counted["launches"],
     )
 
 
-def _ratio(ours: Figures, theirs: Figures) -> dict[str, float]:
+def _ratio(ours: Figures, theirs: Figures) -> dict[str, float | None]:
     """Ours over theirs; 0 where theirs is 0 (the rate after a single token)."""
-    mine, other = ours.to_json(), theirs.to_json()
-    return {key: mine[key] / other[key] if other[key] else 0.0 for key in mine}
+    other = theirs.numbers()
+    return {key: _over(mine, other[key]) for key, mine in ours.numbers().items()}
+
+
+def _over(mine: float | None, other: float | None) -> float | None:
+    if mine is None or other is None:
+        return None
+    return mine / other if other else 0.0
 
 
 def _agreeing(one: list[int], two: list[int]) -> int:

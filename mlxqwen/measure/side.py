@@ -1,8 +1,9 @@
 """One side of a comparison, in a process of its own: ``python -m mlxqwen.measure.side``.
 
-Reads one JSON object from standard input (``side``, ``path``, ``prompt``: token ids, ``tokens``:
-how many to generate) and prints one with what it measured. Own imports, own caches and own peak
-memory make the figures of two sides comparable.
+Reads one JSON object from standard input and prints one. With ``side``, ``path``, ``prompt`` (token
+ids) and ``tokens`` (how many to generate) it runs and says what that took; own imports, own caches
+and own peak memory make the figures of two sides comparable. With ``side``, ``path`` and
+``context`` it counts the GPU launches of a step instead, computing nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from statistics import median
 from typing import Any, cast
 
 from ..errors import MlxqwenError
@@ -64,29 +67,103 @@ SIDES: dict[str, Callable[[str], tuple[_Generate, float, float]]] = {
 }
 
 
+class HandOver:
+    """Stands before ``mx.async_eval`` and times a decode loop from outside, whatever the loop.
+
+    Between being asked for a token and calling ``mx.async_eval`` a loop builds the next step's
+    graph; the call hands it over. Building is counted in processor time of this thread, so that
+    other processes do not show in it; handing over by the clock, because it may have to wait.
+    """
+
+    def __init__(self, evaluate: Callable[..., None]) -> None:
+        self._evaluate = evaluate
+        self._asked = 0.0
+        self._built = 0.0
+        self._handed = 0.0
+        self._calls = 0
+        self.steps: list[tuple[float, float]] = []
+
+    def __call__(self, *arrays: Any) -> None:
+        """In place of ``mx.async_eval``."""
+        self._built += time.thread_time() - self._asked
+        start = time.perf_counter()
+        self._evaluate(*arrays)
+        self._handed += time.perf_counter() - start
+        self._asked = time.thread_time()
+        self._calls += 1
+
+    def ask(self) -> None:
+        """A token is about to be asked for."""
+        self._asked, self._built, self._handed, self._calls = time.thread_time(), 0.0, 0.0, 0
+
+    def answered(self) -> None:
+        """It is there; a step that was handed over meanwhile is noted."""
+        if self._calls:
+            self.steps.append((self._built, self._handed))
+
+
+@contextmanager
+def handing_over() -> Generator[HandOver]:
+    """Puts a ``HandOver`` in place of ``mx.async_eval``."""
+    import mlx.core as mx
+
+    real = cast("Callable[..., None]", mx.async_eval)
+    clock = HandOver(real)
+    mx.async_eval = clock
+    try:
+        yield clock
+    finally:
+        mx.async_eval = real
+
+
 def measure(side: str, path: str, prompt: Sequence[int], tokens: int) -> dict[str, Any]:
     """Loads, warms up and runs once: greedy, exactly ``tokens`` tokens, no end token heeded."""
     generate, import_s, load_s = SIDES[side](path)
     for _ in generate(prompt[:_WARM_PROMPT], min(tokens, _WARM_TOKENS)):
         pass
-    start = time.perf_counter()
-    first = start
     answer: list[int] = []
-    for token in generate(prompt, tokens):
-        if not answer:
-            first = time.perf_counter()
-        answer.append(token)
-    end = time.perf_counter()
+    with handing_over() as clock:
+        start = time.perf_counter()
+        first = start
+        answers = generate(prompt, tokens)
+        clock.ask()
+        for token in answers:
+            if not answer:
+                first = time.perf_counter()
+            answer.append(token)
+            clock.answered()
+            clock.ask()
+        end = time.perf_counter()
     import mlx.core as mx
 
+    # The first step was handed over with the prompt.
+    steps = clock.steps[1:]
     return {
         "ttft_s": first - start,
         "decode_s": end - first,
         "import_s": import_s,
         "load_s": load_s,
+        "build_s": median(built for built, _ in steps) if steps else 0.0,
+        "submit_s": median(handed for _, handed in steps) if steps else 0.0,
         "peak_bytes": mx.get_peak_memory(),
         "peak_rss_bytes": _peak_rss(),
         "answer": answer,
+    }
+
+
+def count(side: str, path: str, context: int) -> dict[str, Any]:
+    """The launches of one step on Metal: per token, per layer, by kind, and each of them."""
+    from .metal import plan_launches
+    from .steps import trace_side
+
+    traced = trace_side(side, path, context)
+    once, twice = plan_launches(traced.once), plan_launches(traced.twice)
+    return {
+        "kernels_per_token": len(once.launches),
+        "kernels_per_layer": (len(twice.launches) - len(once.launches)) / traced.layers,
+        "operations_per_layer": (twice.operations - once.operations) / traced.layers,
+        "launches": once.table(),
+        "list": [str(launch) for launch in once.launches],
     }
 
 
@@ -100,7 +177,10 @@ def main() -> None:
     """Answers one request; an error of ours becomes ``{"error": …, "hint": …}``, exit status 1."""
     request = json.loads(sys.stdin.read())
     try:
-        record = measure(request["side"], request["path"], request["prompt"], request["tokens"])
+        if "context" in request:
+            record = count(request["side"], request["path"], request["context"])
+        else:
+            record = measure(request["side"], request["path"], request["prompt"], request["tokens"])
     except MlxqwenError as error:
         print(json.dumps({"error": error.what, "hint": error.hint}))
         raise SystemExit(1) from None

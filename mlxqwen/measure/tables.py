@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .bench import BenchResult, Figures
+from .bench import BenchResult, MetalPlan
 from .doctor import Report, State
 
 _MARKS: dict[State, tuple[str, str]] = {
@@ -22,6 +22,12 @@ _ROWS: tuple[tuple[str, str, str, float], ...] = (
     ("prefill_tok_s", "prefill", "tok/s", 1.0),
     ("decode_tok_s", "decode", "tok/s", 1.0),
     ("ttft_ms", "time to first token", "ms", 1.0),
+    ("build_ms_per_token", "building a step", "ms", 1.0),
+    ("submit_ms_per_token", "handing it over", "ms", 1.0),
+    ("bytes_per_token", "read per token", "MB", 1e6),
+    ("bandwidth_share", "of the memory's bandwidth", "%", 0.01),
+    ("kernels_per_token", "launches per token on Metal", "", 1.0),
+    ("kernels_per_layer", "launches per layer on Metal", "", 1.0),
     ("import_s", "import", "s", 1.0),
     ("load_s", "load", "s", 1.0),
     ("peak_bytes", "peak of arrays", "MB", 1e6),
@@ -56,12 +62,17 @@ def bench_table(result: BenchResult) -> RenderableType:
         table.add_column(Text(result.against or ""), justify="right")
         table.add_column("ratio", justify="right")
     table.add_column("")
-    ours = _values(result.ours)
-    theirs = _values(result.peer) if result.peer is not None else None
+    ours = result.ours.numbers()
+    theirs = result.peer.numbers() if result.peer is not None else None
     for key, label, unit, one in _ROWS:
-        cells = [label, _number(ours[key] / one)]
+        mine = ours[key]
+        if mine is None:
+            continue
+        cells = [label, _number(mine / one)]
         if theirs is not None:
-            cells += [_number(theirs[key] / one), f"{result.ratio[key]:.2f}×"]
+            other, ratio = theirs[key], result.ratio[key]
+            cells.append("" if other is None else _number(other / one))
+            cells.append("" if ratio is None else f"{ratio:.2f}×")
         table.add_row(*(Text(cell) for cell in cells), Text(unit, "dim"))
     parts: list[RenderableType] = [Text(title, "bold"), table]
     if result.same_tokens is not None:
@@ -71,8 +82,29 @@ def bench_table(result: BenchResult) -> RenderableType:
     return Group(*parts)
 
 
-def _values(figures: Figures) -> dict[str, float]:
-    return {key: float(value) for key, value in figures.to_json().items()}
+def plan_table(plan: MetalPlan) -> RenderableType:
+    """Every launch of our step in order, then how many of each kind, beside the peer's."""
+    table = Table(box=None, pad_edge=False, title=None)
+    sides = [("mlxqwen", plan.ours)]
+    if plan.peer is not None:
+        sides.append((plan.against or "", plan.peer))
+    table.add_column("launches per token")
+    for name, _ in sides:
+        table.add_column(Text(name), justify="right")
+    kinds = dict.fromkeys(kind for _, counts in sides for kind in counts["launches"])
+    for kind in kinds:
+        numbers = [str(counts["launches"].get(kind, "")) for _, counts in sides]
+        table.add_row(*(Text(cell) for cell in (kind, *numbers)))
+    for key, label in (
+        ("kernels_per_token", "in all"),
+        ("kernels_per_layer", "per layer"),
+        ("operations_per_layer", "operations per layer"),
+    ):
+        cells = (label, *(_number(counts[key]) for _, counts in sides))
+        table.add_row(*(Text(cell, "bold") for cell in cells))
+    title = f"{plan.model}: one step on Metal, {plan.context} tokens in the cache"
+    lines = Text("\n".join(plan.ours["list"]))
+    return Group(Text(title, "bold"), lines, Text(""), table)
 
 
 def _number(value: float) -> str:

@@ -5,36 +5,69 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
+class PlanKind(StrEnum):
+    """GPUs whose launches can be counted without one."""
+
+    METAL = "metal"
+
+
 def bench(
     model: Annotated[
-        str, typer.Argument(help="A folder, a name from `mlxqwen models`, or an alias.")
-    ],
+        str | None, typer.Argument(help="A folder, a name from `mlxqwen models`, or an alias.")
+    ] = None,
     against: Annotated[
         str | None, typer.Option(help="Measure a peer on the same files, in turns: mlx-lm.")
     ] = None,
     prompt: Annotated[int, typer.Option("--prompt", "-p", help="Tokens to read.")] = 512,
     tokens: Annotated[int, typer.Option("--tokens", "-n", help="Tokens to generate.")] = 128,
     repeats: Annotated[int, typer.Option(help="Runs of each side; the median counts.")] = 3,
+    random: Annotated[
+        Path | None,
+        typer.Option(help="A config.json, filled with random 4-bit weights, in place of MODEL."),
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option(help="With --random: so many of its layers.")
+    ] = None,
+    plan: Annotated[
+        PlanKind | None, typer.Option(help="Run nothing: list what a step launches on that GPU.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
 ) -> None:
-    """Measure MODEL here: speed of reading and writing, time to first token, memory."""
-    from mlxqwen.measure.bench import run_bench
+    """Measure MODEL here: speed of reading and writing, time to first token, memory, launches."""
+    from mlxqwen.errors import UsageError
 
-    with _progress() as progress:
-        result = run_bench(
-            model,
-            prompt=prompt,
-            tokens=tokens,
-            against=against,
-            repeats=repeats,
-            on_progress=progress,
-        )
+    if (model is None) == (random is None):
+        raise UsageError("bench measures either MODEL or --random CONFIG.json.")
+    if layers is not None and random is None:
+        raise UsageError("--layers goes with --random.")
+    with ExitStack() as stack:
+        name = model or ""
+        if random is not None:
+            from mlxqwen.measure.random_model import random_model
+
+            name = str(stack.enter_context(random_model(random, layers)))
+        if plan is not None:
+            _show_plan(name, against, as_json=as_json)
+            return
+        from mlxqwen.measure.bench import run_bench
+
+        with _progress() as progress:
+            result = run_bench(
+                name,
+                prompt=prompt,
+                tokens=tokens,
+                against=against,
+                repeats=repeats,
+                on_progress=progress,
+            )
     if as_json:
         print(json.dumps(result.to_json(), ensure_ascii=False, indent=2))
         return
@@ -43,6 +76,20 @@ def bench(
     from mlxqwen.measure.tables import bench_table
 
     Console().print(bench_table(result))
+
+
+def _show_plan(model: str, against: str | None, *, as_json: bool) -> None:
+    from mlxqwen.measure.bench import metal_plan
+
+    counted = metal_plan(model, against=against)
+    if as_json:
+        print(json.dumps(counted.to_json(), ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+
+    from mlxqwen.measure.tables import plan_table
+
+    Console(soft_wrap=True).print(plan_table(counted))
 
 
 def doctor(
