@@ -132,6 +132,7 @@ def run_bench(
     tokens: int = 128,
     against: str | None = None,
     repeats: int = 3,
+    label: str | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> BenchResult:
     """Measures ``model``: a name that ``resolve`` knows, or a folder.
@@ -141,6 +142,7 @@ def run_bench(
         tokens: Tokens to generate.
         against: ``"mlx-lm"`` measures it too, in turns with ours.
         repeats: Runs of each side.
+        label: What the result calls the model, in place of ``model``.
         on_progress: Called before each run with the side's name, runs done, and runs in all.
 
     Raises:
@@ -181,7 +183,7 @@ def run_bench(
     ours = figures["mlxqwen"]
     peer = figures[against] if against is not None else None
     return BenchResult(
-        model=model,
+        model=label or model,
         path=path,
         device=here.device,
         backend=here.backend,
@@ -216,8 +218,8 @@ class MetalPlan:
         )
 
 
-def metal_plan(model: str, *, against: str | None = None) -> MetalPlan:
-    """Counts launches without running anything, on any machine.
+def metal_plan(model: str, *, against: str | None = None, label: str | None = None) -> MetalPlan:
+    """Counts launches without running anything, on any machine; arguments as of ``run_bench``.
 
     Raises:
         EngineError: A side could not be traced.
@@ -229,7 +231,7 @@ def metal_plan(model: str, *, against: str | None = None) -> MetalPlan:
     context = _counting_context(config)
     ours = count_side("mlxqwen", path, context)
     peer = count_side(against, path, context) if against is not None else None
-    return MetalPlan(model, context, ours, against, peer)
+    return MetalPlan(label or model, context, ours, against, peer)
 
 
 def count_side(side: str, path: Path, context: int) -> dict[str, Any]:

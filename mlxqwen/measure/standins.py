@@ -4,7 +4,11 @@ Three things hide that graph elsewhere: other backends expand ``mx.fast`` operat
 ones, library code asks whether Metal is there, and ``mx.compile`` leaves no trace of itself in an
 exported graph. While ``metal_standins`` is entered, every ``mx.fast`` operation and every custom
 kernel is one opaque node, Metal seems present, and what a compiled function computes lies between
-two marks. Nothing of this can be evaluated: it is for ``trace``.
+two marks. Nothing of this can be evaluated.
+
+Outside of ``trace`` the same operations are nodes that do nothing, one each: the host builds the
+graph that it would build for Metal, as fast, and that building can be timed. What would come out if
+it were evaluated means nothing.
 
 A function compiled before entering is not marked, so a process that counts enters first and imports
 the libraries to be counted afterwards.
@@ -22,6 +26,8 @@ import mlx.core as mx
 # Head widths that Metal's attention of few queries takes; others run as matrix products.
 _FUSED_HEAD_DIMS = (64, 96, 128, 192, 256)
 _PREFIX = "standin"
+# MLX's stubs do not say what it returns for lists.
+_depends = cast("Callable[[Sequence[mx.array], Sequence[mx.array]], list[mx.array]]", mx.depends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,8 @@ class Standins:
         self._kernel = cast("Callable[..., Any]", mx.fast.metal_kernel)
         self._attention = mx.fast.scaled_dot_product_attention
         self._compile = cast("Callable[..., Any]", mx.compile)
-        self._evaluate = cast("Callable[..., None]", mx.async_eval)
+        self._contiguous = mx.contiguous
+        self._blanks: dict[tuple[tuple[int, ...], mx.Dtype], mx.array] = {}
         self._inside = 0
         self._tracing = False
 
@@ -56,6 +63,8 @@ class Standins:
         self, call: Call, inputs: Sequence[mx.array], *outputs: tuple[Sequence[int], mx.Dtype]
     ) -> list[mx.array]:
         """One node: ``inputs`` to arrays of the shapes and dtypes in ``outputs``."""
+        if not self._tracing:
+            return self._idle(inputs, *outputs)
         number = len(self.calls)
         self.calls.append(call)
         kernel = self._kernel(
@@ -72,6 +81,19 @@ class Standins:
             threadgroup=(1, 1, 1),
         )
 
+    def _idle(
+        self, inputs: Sequence[mx.array], *outputs: tuple[Sequence[int], mx.Dtype]
+    ) -> list[mx.array]:
+        """One node that makes nothing of its inputs."""
+        blanks: list[mx.array] = []
+        for shape, dtype in outputs:
+            key = tuple(shape), dtype
+            if key not in self._blanks:
+                self._blanks[key] = mx.zeros(key[0], dtype)
+                mx.eval(self._blanks[key])
+            blanks.append(self._blanks[key])
+        return _depends(blanks, inputs)
+
     def call_of(self, kernel_name: str) -> Call:
         """What the node stands for whose kernel MLX calls ``kernel_name``."""
         number = kernel_name.partition(_PREFIX)[2].partition("x")[0]
@@ -81,6 +103,8 @@ class Standins:
         self, x: mx.array, weight: mx.array | None, eps: float, *, stream: Any = None
     ) -> mx.array:
         """``mx.fast.rms_norm``, conversions of its arguments included."""
+        if not self._tracing:
+            return _after(x if weight is None or x.dtype == weight.dtype else x + weight, weight)
         if weight is None:
             return self.node(Call("RMSNorm"), [x], (x.shape, x.dtype))[0]
         dtype = _promoted(x, weight)
@@ -100,6 +124,8 @@ class Standins:
         stream: Any = None,
     ) -> mx.array:
         """``mx.fast.rope``."""
+        if not self._tracing:
+            return _after(a, offset if isinstance(offset, mx.array) else None)
         start = offset if isinstance(offset, mx.array) else mx.array(offset, mx.int32)
         if start.dtype.size != 4:
             start = start.astype(mx.int32)
@@ -118,6 +144,8 @@ class Standins:
         **other: Any,
     ) -> mx.array:
         """``mx.fast.scaled_dot_product_attention``; expanded where Metal has no kernel for it."""
+        if not self._tracing:
+            return _depends([q], [k, v])[0]
         queries, heads = q.shape[2] * q.shape[1] // k.shape[1], q.shape[-1]
         if heads not in _FUSED_HEAD_DIMS or (q.shape[2] <= 8 and queries > 32):
             return self._attention(q, k, v, scale=scale, mask=mask, sinks=sinks, **other)
@@ -174,6 +202,8 @@ class Standins:
         self, a: mx.array, allow_col_major: bool = False, *, stream: Any = None
     ) -> mx.array:
         """``mx.contiguous``, which MLX cannot export."""
+        if not self._tracing:
+            return self._contiguous(a, allow_col_major)
         return self.node(Call("Contiguous"), [a], (a.shape, a.dtype))[0]
 
     def metal_kernel(
@@ -228,9 +258,7 @@ class Standins:
         return marked
 
     def async_eval(self, *arrays: Any) -> None:
-        """``mx.async_eval``, which does nothing while a graph is recorded."""
-        if not self._tracing:
-            self._evaluate(*arrays)
+        """``mx.async_eval``, which does nothing: neither may be evaluated, graph nor idle nodes."""
 
     @contextmanager
     def tracing(self) -> Generator[None]:
@@ -294,6 +322,11 @@ def _put_in_place(values: Sequence[tuple[Any, str, Any]]) -> Generator[None]:
     finally:
         for module, name, value in before:
             setattr(module, name, value)
+
+
+def _after(x: mx.array, other: mx.array | None) -> mx.array:
+    """One node that hands on ``x``."""
+    return _depends([x], [x if other is None else other])[0]
 
 
 def _promoted(*arrays: mx.array) -> mx.Dtype:

@@ -1,13 +1,15 @@
 """One decode step of our runtime and of mlx-lm, to be traced: model, cache and greedy choice.
 
-Nothing is computed. The caches are made as if ``context`` tokens were there, the new one included.
+Nothing is computed. The caches are made as if ``context`` tokens were there in the end.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any, cast
 
 import mlx.core as mx
@@ -15,8 +17,10 @@ import mlx.core as mx
 from .standins import Standins, gpu_as_default, metal_standins
 from .trace import Graph, Step, trace
 
-# How many times the layers are gone through → the step.
-_Make = Callable[[int], Step]
+# How many times the layers are gone through, and how many steps there is room for → the step.
+_Make = Callable[[int, int], Step]
+# Steps that are built to time it, the first ones unmeasured: in those a compiled one is recorded.
+_BUILT, _UNMEASURED = 32, 4
 # mlx-lm grows its caches by this many tokens.
 _PEER_STEP = 256
 
@@ -26,11 +30,14 @@ class Traced:
     """The graphs of two steps: of the model, and of one with all its layers twice.
 
     Their difference is what the layers take; what is left is embedding, head and choice.
+
+    ``build_s`` is the processor time that the host needs for the graph of one step.
     """
 
     once: Graph
     twice: Graph
     layers: int
+    build_s: float
 
 
 def trace_side(side: str, path: str, context: int) -> Traced:
@@ -44,8 +51,17 @@ def trace_side(side: str, path: str, context: int) -> Traced:
     """
     with metal_standins() as standins, SIDES[side](standins, path, context) as (make, layers):
         token = mx.array([1], mx.uint32)
-        once, twice = (trace(standins, make(times), token) for times in (1, 2))
-        return Traced(once, twice, layers)
+        once, twice = (trace(standins, make(times, 1), token) for times in (1, 2))
+        return Traced(once, twice, layers, _build_s(make(1, _BUILT), token))
+
+
+def _build_s(step: Step, token: mx.array) -> float:
+    times: list[float] = []
+    for _ in range(_BUILT):
+        start = time.thread_time()
+        token = step(token)[0]
+        times.append(time.thread_time() - start)
+    return median(times[_UNMEASURED:])
 
 
 @contextmanager
@@ -63,7 +79,7 @@ def ours(standins: Standins, path: str, context: int) -> Generator[tuple[_Make, 
         def empty(times: int) -> Cache:
             return Cache([s for _ in range(times) for s in make_cache(model).layers], None)
 
-        def make(times: int) -> Step:
+        def make(times: int, steps: int) -> Step:
             repeated = replace(model, layers=model.layers * times)
             shaped, cache = empty(times), empty(times)
             _rehearsed(standins, repeated, shaped)
@@ -71,7 +87,7 @@ def ours(standins: Standins, path: str, context: int) -> Generator[tuple[_Make, 
             for state, like in zip(cache.layers, shaped.layers, strict=True):
                 if isinstance(state, DeltaState):
                     state.adopt(*_zeros(like.arrays))
-            cache.advance(context - 1)
+            cache.advance(context - steps)
             sampler = Sampler(GREEDY, config.vocab_size)
             advance = compiled_step(repeated, cache, sampler)
 
@@ -105,7 +121,7 @@ def theirs(standins: Standins, path: str, context: int) -> Generator[tuple[_Make
     def peer(tokens: mx.array, cache: Any) -> mx.array:
         return model(tokens, cache=cache)
 
-    def make(times: int) -> Step:
+    def make(times: int, steps: int) -> Step:
         model.model.layers = layers * 1
         cache = [c for _ in range(times) for c in caches.make_prompt_cache(model)]
         model.model.layers = layers * times
@@ -119,7 +135,7 @@ def theirs(standins: Standins, path: str, context: int) -> Generator[tuple[_Make
                     mx.zeros(shape, array.dtype) for array in (state.keys, state.values)
                 )
                 mx.eval(state.keys, state.values)
-                state.offset = context - 1
+                state.offset = context - steps
             else:
                 state.cache = _zeros(state.cache)
 

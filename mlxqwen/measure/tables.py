@@ -99,6 +99,7 @@ def plan_table(plan: MetalPlan) -> RenderableType:
         ("kernels_per_token", "in all"),
         ("kernels_per_layer", "per layer"),
         ("operations_per_layer", "operations per layer"),
+        ("build_ms_per_token", "building it, ms"),
     ):
         cells = (label, *(_number(counts[key]) for _, counts in sides))
         table.add_row(*(Text(cell, "bold") for cell in cells))

@@ -298,6 +298,44 @@ def test_bench(run):
     assert record["prompt_tokens"] == 16
 
 
+def test_bench_counts_launches_of_random_weights_without_running(run, tmp_path):
+    config = {
+        "model_type": "qwen3",
+        "hidden_size": 128,
+        "intermediate_size": 192,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "vocab_size": 300,
+        "rms_norm_eps": 1e-6,
+        "max_position_embeddings": 1024,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+    }
+    source = tmp_path / "config.json"
+    source.write_text(json.dumps(config))
+    options = ("--random", str(source), "--layers", "2", "--plan", "metal")
+    done = run("bench", *options, "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert len(record["list"]) == record["kernels_per_token"] > 2 * record["kernels_per_layer"] > 0
+    assert str(source) in record["model"]
+    shown = run("bench", *options).stdout
+    assert record["list"][0] in shown
+    assert "per layer" in shown
+
+
+def test_bench_takes_one_model(run, tmp_path):
+    for options in ((), ("tiny", "--random", "config.json"), ("tiny", "--layers", "2")):
+        done = run("bench", *options)
+        assert done.returncode == 2
+        assert "--random" in done.stderr
+    missing = run("bench", "--random", str(tmp_path / "none.json"))
+    assert missing.returncode == 2
+    assert "none.json" in missing.stderr
+
+
 def test_doctor(run):
     done = run("doctor", "--json")
     report = json.loads(done.stdout)

@@ -49,13 +49,15 @@ def bench(
     if layers is not None and random is None:
         raise UsageError("--layers goes with --random.")
     with ExitStack() as stack:
-        name = model or ""
+        name, label = model or "", None
         if random is not None:
             from mlxqwen.measure.random_model import random_model
 
             name = str(stack.enter_context(random_model(random, layers)))
+            label = f"{random} with random weights"
+            label += f", {layers} of its layers" if layers is not None else ""
         if plan is not None:
-            _show_plan(name, against, as_json=as_json)
+            _show_plan(name, against, label, as_json=as_json)
             return
         from mlxqwen.measure.bench import run_bench
 
@@ -66,6 +68,7 @@ def bench(
                 tokens=tokens,
                 against=against,
                 repeats=repeats,
+                label=label,
                 on_progress=progress,
             )
     if as_json:
@@ -78,10 +81,10 @@ def bench(
     Console().print(bench_table(result))
 
 
-def _show_plan(model: str, against: str | None, *, as_json: bool) -> None:
+def _show_plan(model: str, against: str | None, label: str | None, *, as_json: bool) -> None:
     from mlxqwen.measure.bench import metal_plan
 
-    counted = metal_plan(model, against=against)
+    counted = metal_plan(model, against=against, label=label)
     if as_json:
         print(json.dumps(counted.to_json(), ensure_ascii=False, indent=2))
         return
