@@ -28,6 +28,12 @@ from .traffic import bandwidth, bytes_per_token, gpu_cores
 PEERS = ("mlx-lm",)
 # Launches are counted with so many tokens in the cache.
 _COUNTED_AT = 512
+_COUNTS = (
+    "kernels_per_token",
+    "kernels_per_layer",
+    "operations_per_layer",
+    "metal_build_ms_per_token",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,9 @@ class Figures:
         peak_bytes: Most bytes that MLX's arrays took at once.
         peak_rss_bytes: Most memory that the process had resident.
         import_s, load_s: Seconds to import the library, and to load model and tokenizer.
-        build_ms_per_token: Host time to build the graph of a step.
+        build_ms_per_token: Host time to build the graph of a step, in the loop as it runs here.
+        metal_build_ms_per_token: The same for the graph that Metal would get, built again and again
+            without waiting for any of it; None where the step could not be traced.
         submit_ms_per_token: Host time to hand it to the device; on the CPU, which computes on the
             host's own cores, this is mostly waiting for the step before.
         bytes_per_token: What decoding a token reads of weights and cache, half of the answer given.
@@ -67,6 +75,7 @@ class Figures:
     kernels_per_token: int | None
     kernels_per_layer: float | None
     operations_per_layer: float | None
+    metal_build_ms_per_token: float | None
     launches: Mapping[str, int]
 
     def numbers(self) -> dict[str, float | None]:
@@ -244,8 +253,7 @@ def _counted(side: str, path: Path, config: ModelConfig) -> dict[str, Any]:
     try:
         return count_side(side, path, _counting_context(config))
     except EngineError:
-        names = ("kernels_per_token", "kernels_per_layer", "operations_per_layer")
-        return dict.fromkeys(names) | {"launches": {}}
+        return dict.fromkeys(_COUNTS) | {"launches": {}}
 
 
 def _counting_context(config: ModelConfig) -> int:
@@ -327,6 +335,7 @@ def _figures(
         kernels_per_token=counted["kernels_per_token"],
         kernels_per_layer=counted["kernels_per_layer"],
         operations_per_layer=counted["operations_per_layer"],
+        metal_build_ms_per_token=counted["metal_build_ms_per_token"],
         launches=counted["launches"],
     )
 

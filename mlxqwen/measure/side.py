@@ -154,7 +154,7 @@ def measure(side: str, path: str, prompt: Sequence[int], tokens: int) -> dict[st
 def count(side: str, path: str, context: int) -> dict[str, Any]:
     """The launches of one step on Metal: per token, per layer, by kind, and each of them.
 
-    ``build_ms_per_token`` is what the host needs to build Metal's graph, fused and compiled as it
+    ``metal_build_ms_per_token`` is what the host needs to build Metal's graph, fused and compiled as it
     would be there; ``measure`` times the loop as it runs on this machine instead.
     """
     from .metal import plan_launches
@@ -165,7 +165,7 @@ def count(side: str, path: str, context: int) -> dict[str, Any]:
     return {
         "kernels_per_token": len(once.launches),
         "kernels_per_layer": (len(twice.launches) - len(once.launches)) / traced.layers,
-        "build_ms_per_token": traced.build_s * 1000,
+        "metal_build_ms_per_token": traced.build_s * 1000,
         "operations_per_layer": (twice.operations - once.operations) / traced.layers,
         "launches": once.table(),
         "list": [str(launch) for launch in once.launches],

@@ -23,6 +23,7 @@ _ROWS: tuple[tuple[str, str, str, float], ...] = (
     ("decode_tok_s", "decode", "tok/s", 1.0),
     ("ttft_ms", "time to first token", "ms", 1.0),
     ("build_ms_per_token", "building a step", "ms", 1.0),
+    ("metal_build_ms_per_token", "building it for Metal", "ms", 1.0),
     ("submit_ms_per_token", "handing it over", "ms", 1.0),
     ("bytes_per_token", "read per token", "MB", 1e6),
     ("bandwidth_share", "of the memory's bandwidth", "%", 0.01),
@@ -99,7 +100,7 @@ def plan_table(plan: MetalPlan) -> RenderableType:
         ("kernels_per_token", "in all"),
         ("kernels_per_layer", "per layer"),
         ("operations_per_layer", "operations per layer"),
-        ("build_ms_per_token", "building it, ms"),
+        ("metal_build_ms_per_token", "building it, ms"),
     ):
         cells = (label, *(_number(counts[key]) for _, counts in sides))
         table.add_row(*(Text(cell, "bold") for cell in cells))

@@ -29,6 +29,7 @@ KEYS = {
     "kernels_per_token",
     "kernels_per_layer",
     "operations_per_layer",
+    "metal_build_ms_per_token",
 }
 # No chip is known here whose memory has a specified speed; the table is no number.
 OTHER = {"bandwidth_share", "launches"}
