@@ -59,8 +59,8 @@ def parser() -> argparse.ArgumentParser:
     add = options.add_argument
     add("--output", type=Path, required=True, help="folder for the checkpoint and the run's state")
     add("--steps", type=int, default=4400, help="optimiser steps (default: %(default)s)")
-    add("--rows", type=int, default=8, help="rows per step (default: %(default)s)")
-    add("--length", type=int, default=256, help="tokens per row (default: %(default)s)")
+    add("--rows", type=int, default=16, help="rows per step (default: %(default)s)")
+    add("--length", type=int, default=128, help="tokens per row (default: %(default)s)")
     add(
         "--long-from",
         type=float,
