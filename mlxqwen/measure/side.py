@@ -154,8 +154,8 @@ def measure(side: str, path: str, prompt: Sequence[int], tokens: int) -> dict[st
 def count(side: str, path: str, context: int) -> dict[str, Any]:
     """The launches of one step on Metal: per token, per layer, by kind, and each of them.
 
-    ``metal_build_ms_per_token`` is what the host needs to build Metal's graph, fused and compiled as it
-    would be there; ``measure`` times the loop as it runs on this machine instead.
+    ``metal_build_ms_per_token`` is what the host needs to build Metal's graph, fused and compiled
+    as it would be there; ``measure`` times the loop as it runs on this machine instead.
     """
     from .metal import plan_launches
     from .steps import trace_side
