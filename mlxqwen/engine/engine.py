@@ -35,10 +35,9 @@ from ..text.template import close_thinking, opens_thinking
 from ..text.tokenizer import Tokenizer
 from .generation import Request, ThoughtLimit, generate
 from .memory import Plan, plan_directory, require
+from .messages import Message, plain_message
 from .run import Run, Stream
 from .stretch import stretched
-
-Message = Mapping[str, Any]
 
 # What closes a thought that has used its budget: the words that Qwen publishes for it (technical
 # report of Qwen3, arXiv 2505.09388, section 4.3, and the guide to thinking budgets).
@@ -168,13 +167,14 @@ class Engine:
         tools: Sequence[Mapping[str, Any]] = (),
         think: bool | int | None = None,
         sampling: Sampling | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         max_tokens: int | None = None,
     ) -> Run:
         """Answers a conversation, rendered with the checkpoint's own template.
 
         Args:
-            messages: A question, or messages with ``role`` and ``content``.
+            messages: A question, or messages with ``role`` and ``content``: a string, or a list of
+                parts of type "text".
             tools: JSON schemas of functions the model may call.
             think: Whether to think before the answer; None leaves it to the template. False works
                 for every model: a thought that the template opens regardless is closed at once. A
@@ -187,7 +187,8 @@ class Engine:
         Raises:
             TemplateError: the checkpoint has no chat template, or it refuses the conversation.
             ContextExceeded: the conversation fills the context.
-            UsageError: a budget below 0.
+            UsageError: a budget below 0; a message of an unknown role, or with parts that are no
+                text.
             EngineError: the engine is closed.
         """
         if think is not None and think < 0:
@@ -198,12 +199,13 @@ class Engine:
                 f"{self.name} has no chat template.",
                 "It is a base model: use complete(), or an instruction-tuned model.",
             )
-        listed = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        asked = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        listed = [plain_message(message) for message in asked]
         variables = {} if think is None else {"enable_thinking": bool(think)}
         prompt = template.render(listed, tools=tools, **variables)
         if think is not None and not think:
             prompt = close_thinking(prompt)
-        channels = Channels(thinking=opens_thinking(prompt), tools=tools, stop=stop)
+        channels = Channels(thinking=opens_thinking(prompt), tools=tools, stop=_strings(stop))
         encode = self._loaded.tokenizer.encode
         limit = None
         if think and think is not True:
@@ -213,8 +215,8 @@ class Engine:
         if self.config.delta is not None:
             # The next turn repeats everything up to the end of this question, and no more: what it
             # renders of this answer begins otherwise.
-            asked = template.render(listed, tools=tools, add_generation_prompt=False, **variables)
-            marked = shared_prefix(ids, encode(asked))
+            turn = template.render(listed, tools=tools, add_generation_prompt=False, **variables)
+            marked = shared_prefix(ids, encode(turn))
         return self._start(ids, channels, sampling, max_tokens, limit, marked)
 
     def complete(
@@ -222,7 +224,7 @@ class Engine:
         prompt: str | Sequence[int],
         *,
         sampling: Sampling | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         max_tokens: int | None = None,
     ) -> Run:
         """Continues text, or token ids, without a template. Arguments and errors as ``chat``.
@@ -232,7 +234,7 @@ class Engine:
         """
         encode = self._loaded.tokenizer.encode
         ids = encode(prompt, add_special_tokens=True) if isinstance(prompt, str) else list(prompt)
-        return self._start(ids, Channels(stop=stop, raw=True), sampling, max_tokens)
+        return self._start(ids, Channels(stop=_strings(stop), raw=True), sampling, max_tokens)
 
     def close(self) -> None:
         """Cancels what runs, frees the model, ends the thread. May be called twice."""
@@ -290,8 +292,9 @@ class Engine:
     def _check(self, ids: Sequence[int], max_tokens: int | None) -> None:
         if not ids:
             raise UsageError("The prompt is empty.", "Give at least one character.")
-        if max_tokens is not None and max_tokens < 1:
-            raise UsageError(f"max_tokens is {max_tokens}; it must be at least 1.")
+        whole = max_tokens is None or (type(max_tokens) is int and max_tokens > 0)
+        if not whole:
+            raise UsageError(f"max_tokens is {max_tokens!r}; it must be a whole number above 0.")
         vocab = self.config.vocab_size
         outside = next((token for token in ids if not 0 <= token < vocab), None)
         if outside is not None:
@@ -302,6 +305,11 @@ class Engine:
                 f"{self.name} was loaded with a context of {self.context:,}.",
                 "Shorten it, start a new one, or load the model with a longer context.",
             )
+
+
+def _strings(stop: str | Sequence[str]) -> tuple[str, ...]:
+    """A lone string is one stop string, not one for each of its letters."""
+    return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
 def _load(name: str, context: int | None, budget: int | None) -> Loaded:

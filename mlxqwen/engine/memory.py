@@ -16,7 +16,7 @@ from ..checkpoint.directory import Directory
 from ..checkpoint.layouts import read_layout
 from ..checkpoint.safetensors import DTYPE_BYTES
 from ..device import computes_in_float32, memory_budget, prefill_chunk
-from ..errors import DoesNotFit, ModelNotFound
+from ..errors import DoesNotFit, ModelNotFound, UsageError
 from ..hub.catalogue import KnownModel, find
 from ..hub.configurations import configuration
 from ..hub.library import resolve
@@ -212,6 +212,8 @@ def _at_best(
         )
 
     if context is not None:
+        if context < 1:
+            raise UsageError(f"A context of {context} tokens holds nothing; it must be at least 1.")
         return at(context)
     limit = native_context(config)
     wanted = at(limit)

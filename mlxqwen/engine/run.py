@@ -40,7 +40,7 @@ class Stream:
         self._all: list[Event] = []
         self._failure: BaseException | None = None
         self._ended = False
-        self._wake: Callable[[], object] | None = None
+        self._wakes: set[Callable[[], object]] = set()
         self.cancelled = threading.Event()
 
     def put(self, event: Event) -> None:
@@ -59,8 +59,8 @@ class Stream:
 
     def _notify(self) -> None:
         self._changed.notify_all()
-        if self._wake is not None:
-            self._wake()
+        for wake in self._wakes:
+            wake()
 
     def _pop(self) -> Event | None:
         """The next event; None where none is there yet. Call with the lock held."""
@@ -88,12 +88,13 @@ class Stream:
                 if event is not None or self._ended:
                     return event
                 ready = asyncio.Event()
-                self._wake = partial(loop.call_soon_threadsafe, ready.set)
+                wake = partial(loop.call_soon_threadsafe, ready.set)
+                self._wakes.add(wake)
             try:
                 await ready.wait()
             finally:
                 with self._changed:
-                    self._wake = None
+                    self._wakes.discard(wake)
 
     def wait(self, timeout: float | None) -> list[Event]:
         """All events, once the run has ended. Raises what it raised, or ``TimeoutError``."""

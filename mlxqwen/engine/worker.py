@@ -50,10 +50,13 @@ class Worker:
         self._lock = threading.Lock()
         self._running: dict[int, Run] = {}
         self._cancelled: set[int] = set()
+        self._done = 0  # ids grow, so a cancel of this or an earlier one comes too late
 
     def cancel(self, identity: int) -> None:
         """Stops that run, or keeps it from starting; called from the reading thread."""
         with self._lock:
+            if identity <= self._done:
+                return
             self._cancelled.add(identity)
             run = self._running.get(identity)
         if run is not None:
@@ -136,6 +139,7 @@ class Worker:
             with self._lock:
                 del self._running[identity]
                 self._cancelled.discard(identity)
+                self._done = identity
 
 
 def _read(lines: IO[bytes], worker: Worker, requests: queue.SimpleQueue[Request | None]) -> None:
@@ -144,20 +148,34 @@ def _read(lines: IO[bytes], worker: Worker, requests: queue.SimpleQueue[Request 
     ``os._exit`` and not a flag: a prefill chunk of a large model can take seconds, and nobody is
     left to wait for it. No state is lost, for this process keeps none on disk.
     """
-    for line in lines:
-        try:
-            request = cast(Request, json.loads(line))
-        except ValueError as error:
-            worker.refuse(f"A request is not JSON: {error}.")
-            continue
-        match request.get("op"):
-            case "cancel":
-                worker.cancel(request["id"])
-            case "close":
-                requests.put(None)
-            case _:
-                requests.put(request)
-    os._exit(0)
+    try:
+        for line in lines:
+            request = _parse(line, worker)
+            if request is None:
+                continue
+            match request.get("op"):
+                case "cancel":
+                    worker.cancel(request["id"])
+                case "close":
+                    requests.put(None)
+                case _:
+                    requests.put(request)
+    finally:
+        os._exit(0)
+
+
+def _parse(line: bytes, worker: Worker) -> Request | None:
+    """A request with an id, or None where the line is none and the parent was told so."""
+    try:
+        value: object = json.loads(line)
+    except ValueError as error:
+        worker.refuse(f"A request is not JSON: {error}.")
+        return None
+    request = cast(Request, value) if isinstance(value, dict) else {}
+    if not isinstance(request.get("id"), int) and request.get("op") != "close":
+        worker.refuse("A request is no object with a whole number as its id.")
+        return None
+    return request
 
 
 def main() -> None:

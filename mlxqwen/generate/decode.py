@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from typing import cast
 
 import mlx.core as mx
@@ -53,7 +53,7 @@ def prefill(
 
 def generate_tokens(
     model: Model,
-    prompt: Sequence[int],
+    prompt: Sequence[int] | mx.array,
     *,
     cache: Cache | None = None,
     sampling: Sampling = GREEDY,
@@ -73,7 +73,7 @@ def generate_tokens(
 
     Args:
         model: From ``load``.
-        prompt: Token ids still to be read, at least one.
+        prompt: Token ids still to be read, at least one; a list, or an array ``(L,)``.
         cache: What was read before; a new one by default.
         sampling: ``None`` fields are neutral; greedy by default.
         max_tokens: Ends after so many.
@@ -86,10 +86,16 @@ def generate_tokens(
         fused: ``fused_model(model)``, whose kernels decode in place of the plain layers.
 
     Raises:
-        ValueError: if ``prompt`` is empty.
+        ValueError: if ``prompt`` is empty, or holds an id outside the vocabulary.
     """
+    prompt = [int(token) for token in cast(Iterable[int], prompt)]
     if not prompt:
         raise ValueError("a prompt needs at least one token")
+    vocab = model.config.vocab_size
+    outside = next((token for token in prompt if not 0 <= token < vocab), None)
+    if outside is not None:
+        # MLX reads whatever lies there in memory.
+        raise ValueError(f"token {outside} is outside the vocabulary of {vocab}")
     if max_tokens < 1:
         return
     cache = cache if cache is not None else make_cache(model)
@@ -98,7 +104,7 @@ def generate_tokens(
         return
     sampler = Sampler(sampling, model.config.vocab_size, (*history, *prompt))
 
-    if device().kind == "cpu":
+    if device().kind == "cpu" or cache.left_padding is not None:
         step = plain_step(model, cache, sampler)
     else:
         step = compiled_step(model, cache, sampler, fused)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from ..errors import UsageError
+from ..errors import CheckpointError, UsageError
 
 # Where neither caller nor checkpoint says anything: Qwen's published values for plain answers.
 _FALLBACK_TEMPERATURE, _FALLBACK_TOP_P, _FALLBACK_TOP_K = 0.7, 0.8, 20
@@ -45,11 +45,11 @@ class Sampling:
     def __post_init__(self) -> None:
         _check("temperature", self.temperature, 0.0, math.inf)
         _check("top_p", self.top_p, 0.0, 1.0)
-        _check("top_k", self.top_k, 0, math.inf)
+        _check("top_k", self.top_k, 0, math.inf, whole=True)
         _check("min_p", self.min_p, 0.0, 1.0)
         _check("presence", self.presence, -100.0, 100.0)
         _check("repetition", self.repetition, 0.01, 100.0)
-        _check("seed", self.seed, 0, 2**64 - 1)
+        _check("seed", self.seed, 0, 2**64 - 1, whole=True)
 
     def over(self, defaults: Sampling) -> Sampling:
         """These settings, with ``defaults`` where they are ``None``."""
@@ -67,16 +67,30 @@ class Sampling:
 
         A file that says nothing of sampling gives Qwen's published values; one that says
         ``do_sample: false`` means greedy.
+
+        Raises:
+            CheckpointError: a value is of the wrong kind or out of range.
         """
+
+        def stated(key: str, otherwise: float) -> Any:
+            value = config.get(key)
+            return otherwise if value is None else value
+
         greedy = config.get("do_sample") is False
-        return cls(
-            temperature=0.0 if greedy else config.get("temperature", _FALLBACK_TEMPERATURE),
-            top_p=config.get("top_p", _FALLBACK_TOP_P),
-            top_k=config.get("top_k", _FALLBACK_TOP_K),
-            min_p=config.get("min_p", 0.0),
-            presence=config.get("presence_penalty", 0.0),
-            repetition=config.get("repetition_penalty", 1.0),
-        )
+        try:
+            return cls(
+                temperature=0.0 if greedy else stated("temperature", _FALLBACK_TEMPERATURE),
+                top_p=stated("top_p", _FALLBACK_TOP_P),
+                top_k=stated("top_k", _FALLBACK_TOP_K),
+                min_p=stated("min_p", 0.0),
+                presence=stated("presence_penalty", 0.0),
+                repetition=stated("repetition_penalty", 1.0),
+            )
+        except UsageError as error:
+            raise CheckpointError(
+                f"generation_config.json recommends what cannot be: {error.what}",
+                "Correct that value, or remove the file.",
+            ) from error
 
 
 def _values(sampling: Sampling) -> tuple[Any, ...]:
@@ -91,8 +105,13 @@ def _values(sampling: Sampling) -> tuple[Any, ...]:
     )
 
 
-def _check(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
+def _check(name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        wanted = "a whole number" if whole else "a number"
+        raise UsageError(f"{name} is {value!r}; it must be {wanted}.")
+    if not low <= value <= high:
         limit = f"between {low:g} and {high:g}" if high < math.inf else f"at least {low:g}"
         raise UsageError(f"{name} is {value:g}; it must be {limit}.")
 

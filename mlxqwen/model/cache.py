@@ -179,6 +179,10 @@ class Cache:
 
     def reserve(self, batch: int, tokens: int) -> None:
         """Makes room for ``tokens`` more in each of ``batch`` sequences."""
+        if self.left_padding is not None and self.left_padding.size != batch:
+            raise ValueError(
+                f"the cache was made for {self.left_padding.size} sequences, not {batch}"
+            )
         for layer in self._keyed:
             layer.reserve(batch, self._offset, self._offset + tokens)
 
@@ -214,11 +218,17 @@ def make_cache(model: Model, left_padding: Sequence[int] | None = None) -> Cache
 
     Args:
         left_padding: For a batch, the padding tokens at the start of each row.
+
+    Raises:
+        ValueError: a number in ``left_padding`` is negative.
     """
+    padding = None if left_padding is None else [int(tokens) for tokens in left_padding]
+    if padding is not None and any(tokens < 0 for tokens in padding):
+        raise ValueError(f"left_padding {padding} has a negative number of tokens")
     config = model.config
     heads, width = config.num_key_value_heads, config.head_dim
     layers = [
         DeltaState() if config.is_linear(layer) else KVCache(heads, width, model.dtype)
         for layer in range(config.num_hidden_layers)
     ]
-    return Cache(layers, left_padding)
+    return Cache(layers, padding)

@@ -159,7 +159,7 @@ class ModelConfig:
             num_attention_heads=heads,
             num_key_value_heads=fields.positive("num_key_value_heads", heads),
             head_dim=head_dim,
-            rms_norm_eps=fields.number("rms_norm_eps", 1e-6),
+            rms_norm_eps=fields.above_zero("rms_norm_eps", 1e-6),
             tie_word_embeddings=_tied(model_type, holder, text),
             max_position_embeddings=fields.positive("max_position_embeddings"),
             attention_bias=bias,

@@ -97,7 +97,8 @@ class Model:
         """Logits of every position.
 
         Args:
-            tokens: ``(B, L)`` token ids of any integer dtype.
+            tokens: ``(B, L)`` token ids of any integer dtype, all within the vocabulary: MLX does
+                not check, and an id beyond reads memory that is not the table's.
             cache: From ``make_cache``; advanced by L. None reads ``tokens`` as whole sequences.
 
         Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any, cast
 
 from ..errors import UnsupportedModel
@@ -39,8 +40,8 @@ class Fields:
         value = self._values.get(key)
         if value is None and default is not None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self._wrong(key, "a positive whole number")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+            raise self._wrong(key, "a positive whole number below 2^31")
         return value
 
     def number(self, key: str, default: float) -> float:
@@ -48,9 +49,16 @@ class Fields:
         value = self._values.get(key)
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self._wrong(key, "a number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise self._wrong(key, "a finite number")
         return float(value)
+
+    def above_zero(self, key: str, default: float) -> float:
+        """A finite number above 0."""
+        value = self.number(key, default)
+        if value <= 0:
+            raise self._wrong(key, "a number above 0")
+        return value
 
     def boolean(self, key: str, default: bool) -> bool:
         """true or false."""

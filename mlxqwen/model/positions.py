@@ -49,7 +49,7 @@ def parse_rope(config: Mapping[str, Any], rotary_share: float) -> tuple[RopeConf
     if not isinstance(section, Mapping):
         raise UnsupportedModel(f"config.json has {key} = {section!r}, not an object.")
     rope, outer = Fields(cast(Mapping[str, Any], section), f"{key}."), Fields(config)
-    theta = rope.number("rope_theta", outer.number("rope_theta", 10_000.0))
+    theta = rope.above_zero("rope_theta", outer.above_zero("rope_theta", 10_000.0))
     kind = rope.text("rope_type", rope.text("type", "default"))
     rope.refuse_unknown(
         "rope_theta rope_type type factor original_max_position_embeddings beta_fast beta_slow "
@@ -67,7 +67,7 @@ def parse_rope(config: Mapping[str, Any], rotary_share: float) -> tuple[RopeConf
         )
     positions = outer.positive("max_position_embeddings")
     original = rope.positive("original_max_position_embeddings", positions)
-    factor = rope.number("factor", positions / original)
+    factor = rope.above_zero("factor", positions / original)
     return RopeConfig(theta, yarn_config(factor, original, rope)), share
 
 

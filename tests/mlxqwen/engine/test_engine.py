@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -237,3 +238,31 @@ def test_a_failure_leaves_no_half_written_cache(
     reply = engine.complete("abcdef", sampling=GREEDY, max_tokens=8).result()
     assert reply.usage.cached_tokens == 0
     assert reply.text == cold
+
+
+def test_a_lone_stop_string_is_one(engine: Engine) -> None:
+    whole = engine.complete("abc", sampling=GREEDY, max_tokens=60).result().text
+    reply = engine.complete("abc", sampling=GREEDY, stop=whole[10:13], max_tokens=60).result()
+    assert reply.text == whole[: whole.index(whole[10:13])]
+
+
+async def test_two_async_readers_share_a_run_and_both_end(engine: Engine) -> None:
+    run = engine.complete("abc", max_tokens=30)
+
+    async def read() -> list[object]:
+        return [event async for event in run]
+
+    halves = await asyncio.wait_for(asyncio.gather(read(), read()), 30)
+    assert sum(isinstance(event, Done) for half in halves for event in half) == 1
+
+
+@pytest.mark.parametrize("context", [0, -5])
+def test_a_context_that_holds_nothing(tiny: Path, context: int) -> None:
+    with pytest.raises(UsageError, match=str(context)):
+        Engine.load(tiny, context=context)
+
+
+@pytest.mark.parametrize("wrong", [0, 2.5, "9", True])
+def test_max_tokens_is_a_whole_number(engine: Engine, wrong: Any) -> None:
+    with pytest.raises(UsageError, match="whole number"):
+        engine.complete("a", max_tokens=wrong)

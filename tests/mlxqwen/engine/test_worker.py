@@ -83,6 +83,10 @@ def test_errors_are_events_and_the_process_lives_on(child: Child, tiny: Path) ->
     child.process.stdin.write(b"{broken\n")
     child.process.stdin.flush()
     assert child.read()["id"] is None
+    for damaged in ([], {"op": "cancel"}, {"op": "chat", "id": "2"}):
+        child.process.stdin.write(json.dumps(damaged).encode() + b"\n")
+        child.process.stdin.flush()
+        assert "id" in child.read()["what"]
     child.send(op="load", id=4, model=str(tiny))
     assert child.read()["event"] == "loaded"
     child.send(op="chat", id=5, messages="hi", sampling={"temperature": -1})

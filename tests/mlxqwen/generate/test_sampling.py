@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlxqwen.errors import UsageError
+from mlxqwen.errors import CheckpointError, UsageError
 from mlxqwen.generate.options import GREEDY, Sampling
 from mlxqwen.generate.sampling import Sampler, largest
 
@@ -128,3 +128,15 @@ def test_defaults_come_from_generation_config() -> None:
     assert (read.temperature, read.top_k, read.top_p) == (0.6, 20, 0.95)
     assert Sampling.from_generation_config({"do_sample": False}).temperature == 0.0
     assert Sampling.from_generation_config({}).top_k == 20
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": "hot"}, {"top_k": 2.5}, {"temperature": -1}, {"top_p": True}]
+)
+def test_a_recommendation_that_cannot_be_names_file_and_key(wrong: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match=rf"generation_config\.json .*{next(iter(wrong))}"):
+        Sampling.from_generation_config(wrong)
+
+
+def test_null_in_a_recommendation_is_silence() -> None:
+    assert Sampling.from_generation_config({"temperature": None}).temperature == 0.7

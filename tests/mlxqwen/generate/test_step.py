@@ -5,10 +5,12 @@ from collections.abc import Callable
 import mlx.core as mx
 import pytest
 
+from mlxqwen.device import Device
 from mlxqwen.generate import decode
 from mlxqwen.generate.decode import generate_tokens
 from mlxqwen.generate.options import GREEDY, Sampling
 from mlxqwen.generate.step import compiled_step
+from mlxqwen.model.cache import make_cache
 from mlxqwen.model.decoder import Model
 
 SEEDED = Sampling(temperature=0.8, top_k=10, top_p=0.9, repetition=1.2, presence=0.5, seed=4)
@@ -48,3 +50,18 @@ def test_one_trace_for_each_capacity(
     monkeypatch.setattr(decode, "plain_step", compiled_step)
     said(random_model("qwen3"), GREEDY, [1] * 250, 30)
     assert traces == 1 + 2  # the prompt in one chunk; capacities 256 and 512
+
+
+def test_a_padded_cache_takes_the_plain_step_on_a_gpu_too(
+    random_model: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_model("qwen3")
+    padded = [0, 0, 0, 7, 8, 9]
+
+    def answer() -> list[int]:
+        cache = make_cache(model, left_padding=[3])
+        return list(generate_tokens(model, padded, cache=cache, max_tokens=6))
+
+    plain = answer()
+    monkeypatch.setattr(decode, "device", lambda: Device("metal", "a GPU"))
+    assert answer() == plain == said(model, GREEDY, [7, 8, 9], 6)

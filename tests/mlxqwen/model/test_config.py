@@ -118,6 +118,10 @@ def test_yarn_uses_the_factor_not_the_ratio_of_lengths() -> None:
         ({"num_key_value_heads": 3}, "key-value heads"),
         ({"head_dim": 127}, "head_dim"),
         ({"eos_token_id": "</s>"}, "eos_token_id"),
+        ({"rope_theta": 0}, "rope_theta"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps"),
+        ({"rms_norm_eps": -1e-6}, "rms_norm_eps"),
+        ({"max_position_embeddings": 10**30}, "max_position_embeddings"),
     ],
 )
 def test_refusals_name_the_key(change: dict[str, Any], named: str) -> None:

@@ -49,7 +49,7 @@ MUTANTS = [
     Mutant(
         "YaRN uses the factor, not max_position / original",
         "model.positions",
-        'factor = rope.number("factor", positions / original)',
+        'factor = rope.above_zero("factor", positions / original)',
         "factor = positions / original",
         "dense_yarn",
     ),
