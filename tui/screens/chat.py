@@ -19,9 +19,10 @@ from mlxqwen.hub.library import GUIDE, LocalModel, local_models
 
 from ..archive import Archive
 from ..bridge import Bridge
-from ..session import Session, Severity
+from ..session import Session
 from ..store import Store
 from ..units import count, size
+from ..view import Severity
 from ..views import model_label, one_line
 from ..widgets.bars import StatusBar, TitleBar
 from ..widgets.prompt import Prompt
