@@ -21,7 +21,7 @@ import mlx.core as mx
 from ..checkpoint.directory import Directory
 from ..checkpoint.load import eos_token_ids, load_model
 from ..checkpoint.quantspec import parse_quantization
-from ..device import device, memory_budget
+from ..device import wire_memory
 from ..errors import ContextExceeded, EngineError, TemplateError, UsageError
 from ..generate.options import Sampling
 from ..generate.prefix import Timeline, shared_prefix
@@ -317,9 +317,7 @@ def _load(name: str, context: int | None, budget: int | None) -> Loaded:
     directory = Directory.open(resolve(name))
     planned = require(plan_directory(directory, name, context=context, budget=budget))
     tokenizer = Tokenizer.from_directory(directory.path)
-    if device().kind == "metal":
-        # Weights that are wired stay in memory between tokens (ml-explore/mlx-examples#1069).
-        mx.set_wired_limit(memory_budget())
+    wire_memory()
     declared = ModelConfig.parse(directory.config)
     config, _ = stretched(declared, planned.context, name)
     model, _ = load_model(directory, config)
