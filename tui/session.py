@@ -25,13 +25,13 @@ SAVE_AGAIN_SECONDS = 3.0
 
 
 class Session:
-    """One person's chat. All methods run in the interface's event loop and return quickly."""
+    """One person's chat. All methods run in the interface's event loop and never block it."""
 
     def __init__(self, archive: Archive, bridge: Bridge, view: View) -> None:
         self._archive = archive
         self._bridge = bridge
         self._view = view
-        self._turn = asyncio.Lock()  # opening, sending and regenerating, one at a time
+        self._turn = asyncio.Lock()  # what changes the open branch, one at a time
         self._branch: list[Message] = []
         self._keys: dict[int, int] = {}
         self._loading: int | None = None
@@ -72,11 +72,18 @@ class Session:
             self._view.spawn(self._remember_model(self.conversation.id, name))
         self._view.changed()
 
-    def new(self) -> None:
-        """Show an empty conversation; it is stored with its first message."""
-        self._leave()
-        self.conversation, self._branch = None, []
-        self._view.show([])
+    async def new(self, instead_of: int | None = None) -> None:
+        """Show an empty conversation; it is stored with its first message.
+
+        Given the id ``instead_of``, only if that conversation is the one open.
+        """
+        async with self._turn:
+            open_now = self.conversation.id if self.conversation else None
+            if instead_of is not None and instead_of != open_now:
+                return
+            self._leave()
+            self.conversation, self._branch = None, []
+            self._view.show([])
         self._view.changed()
 
     async def open(self, conversation_id: int, message_id: int | None = None) -> None:

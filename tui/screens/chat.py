@@ -198,8 +198,7 @@ class ChatScreen(Screen[None]):
 
     def action_new(self) -> None:
         """Ctrl+N: an empty chat."""
-        self.session.new()
-        self.listed()
+        self.spawn(self._new())
         self.query_one(Prompt).focus()
 
     def action_fold(self) -> None:
@@ -262,6 +261,10 @@ class ChatScreen(Screen[None]):
         if not await self.session.send(text):
             self.query_one(Prompt).give_back(text)
 
+    async def _new(self, instead_of: int | None = None) -> None:
+        await self.session.new(instead_of)
+        self.listed()
+
     async def _open(self, conversation_id: int, message_id: int | None = None) -> None:
         await self.session.open(conversation_id, message_id)
         if self.session.model not in self._models and self.session.model:
@@ -285,8 +288,7 @@ class ChatScreen(Screen[None]):
         except MlxqwenError as error:
             self.say(str(error), "error")
             return
-        self.session.new()
-        self.listed()
+        await self._new(conversation_id)
         self.say(
             "The chat is deleted. “Undo delete” in the palette (Ctrl+P) brings it back.",
             "information",
