@@ -73,6 +73,7 @@ def ours(standins: Standins, path: str, context: int) -> Generator[tuple[_Make, 
         from ..generate.sampling import Sampler
         from ..generate.step import compiled_step
         from ..model.cache import Cache, DeltaState, make_cache
+        from ..model.fused import FusedModel
 
         model, config = load_model(path)
 
@@ -89,7 +90,7 @@ def ours(standins: Standins, path: str, context: int) -> Generator[tuple[_Make, 
                     state.adopt(*_zeros(like.arrays))
             cache.advance(context - steps)
             sampler = Sampler(GREEDY, config.vocab_size)
-            advance = compiled_step(repeated, cache, sampler)
+            advance = compiled_step(repeated, cache, sampler, FusedModel.of(repeated))
 
             def step(token: mx.array) -> Sequence[mx.array]:
                 return [advance(token), *cache.arrays, *sampler.arrays]

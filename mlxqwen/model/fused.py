@@ -23,7 +23,7 @@ from .gated_delta import GatedDelta
 from .kernels import add_rms_norm as adding
 from .kernels import conv_delta as delta
 from .kernels import gated_norm, output_gate, qk_norm_rope
-from .mlp import MLP
+from .mlp import MLP, swiglu
 from .moe import DenseMoE, SparseMoE
 from .norm import RMSNorm
 from .step import Step
@@ -152,11 +152,19 @@ class FusedLayer:
         x, normed = self._add_norm(x, mixed, self.post_attention_layernorm)
         if isinstance(self.mlp, FusedMoE):
             return self.mlp(normed, x), None
+        if isinstance(self.mlp, MLP):
+            return x, _one_token(self.mlp, normed)
         return x, self.mlp(normed)
 
     def _add_norm(self, x: mx.array, y: mx.array, norm: RMSNorm) -> tuple[mx.array, mx.array]:
         combine = adding.add_rms_norm if self.adds else adding.reference
         return combine(x, y, norm.weight, norm.eps)
+
+
+def _one_token(mlp: MLP, x: mx.array) -> mx.array:
+    """``mlp(x)`` for (1, 1, D), through one dimension: halves of a longer row would be copied."""
+    hidden = swiglu(mlp.gate_up_proj(x).reshape(-1))
+    return mlp.down_proj(hidden.reshape(1, 1, -1))
 
 
 def fused_mixer(

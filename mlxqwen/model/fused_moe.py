@@ -34,10 +34,10 @@ class FusedShared:
         stack = Packed(first.weight[None], first.scales[None], first.biases[None], first.spec)
         return cls(stack, second, plain.gate, mx.zeros(1, mx.uint32))
 
-    def __call__(self, row: mx.array) -> Shared:
-        """``(D,)`` to what the last launch adds as one slot more."""
-        act = expert_gate_up.expert_gate_up(row, self.gate_up, self.only)
-        return Shared(act.reshape(-1), self.down, self.gate(row[None]))
+    def __call__(self, x: mx.array) -> Shared:
+        """``(1, 1, D)`` to what the last launch adds as one slot more."""
+        act = expert_gate_up.expert_gate_up(x.reshape(-1), self.gate_up, self.only)
+        return Shared(act.reshape(-1), self.down, self.gate(x))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class FusedMoE:
         experts, weights = self._route(self.plain.gate(x))
         row, indices, scores = x.reshape(-1), experts.reshape(-1), weights.reshape(-1)
         act = expert_gate_up.expert_gate_up(row, self.gate_up, indices)
-        shared = None if self.shared is None else self.shared(row)
+        shared = None if self.shared is None else self.shared(x)
         out = expert_down.expert_down(act, self.down, indices, scores, residual.reshape(-1), shared)
         return out.reshape(residual.shape)
 
