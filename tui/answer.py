@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from mlxqwen.engine.events import Done, Event, Prefill, Text, Thinking, ToolCall
 
-from .records import Message, Statistics
+from .records import End, Message, Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an answer ended, as it is to be stored."""
+
+    state: End
+    text: str
+    reasoning: str
+    note: str
+    statistics: Statistics
+
+    def applied_to(self, message: Message) -> Message:
+        """The row as it will be once this is stored."""
+        figures = self.statistics
+        return replace(
+            message,
+            state=self.state,
+            text=self.text,
+            reasoning=self.reasoning,
+            note=self.note,
+            n_prompt=figures.n_prompt,
+            n_gen=figures.n_gen,
+            ttft_ms=figures.ttft_ms,
+            tok_s=figures.tok_s,
+            thinking_ms=figures.thinking_ms,
+        )
 
 
 @dataclass(slots=True)
@@ -25,7 +52,8 @@ class Answer:
     messages: Sequence[Mapping[str, str]]
     request: int | None = None
     key: int | None = None
-    stopping: bool = False
+    stop_asked: float | None = None
+    """When its stop was asked for, by the monotonic clock; None while it may go on."""
     prefill: Prefill | None = None
     pieces: int = 0
     """Pieces of text and thinking so far: about as many as tokens."""
@@ -34,6 +62,11 @@ class Answer:
     _thought_until: float | None = None
     _text: list[str] = field(default_factory=list[str])
     _thinking: list[str] = field(default_factory=list[str])
+
+    @property
+    def stopping(self) -> bool:
+        """Its stop was asked for, and has not come yet."""
+        return self.stop_asked is not None
 
     @property
     def text(self) -> str:
@@ -92,6 +125,10 @@ class Answer:
             tok_s=timings.decode_rate(usage.completion_tokens) or None,
             thinking_ms=1000 * timings.thinking if self._thinking else None,
         )
+
+    def ended(self, state: End, note: str = "", done: Done | None = None) -> Ended:
+        """What is to be kept of it."""
+        return Ended(state, self.text, self.thinking, note, self.statistics(done))
 
     def _count(self) -> None:
         self.pieces += 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 State = Literal["streaming", "done", "stopped", "interrupted", "error"]
+End = Literal["done", "stopped", "interrupted", "error"]
 Role = Literal["system", "user", "assistant", "tool"]
 
 

@@ -8,20 +8,23 @@ happens to the engine, what has come of it is kept.
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 from mlxqwen.engine.events import Done, Text, Thinking
 from mlxqwen.errors import OutputError
 
-from .answer import Answer, messages_for
+from .answer import Answer, Ended, messages_for
 from .archive import Archive
 from .bridge import Bridge, Died, Failed, Loaded, Streamed
-from .records import Conversation, Message
-from .store import End, Store
+from .records import Conversation, End, Message
+from .store import Store
 from .view import View
 from .views import answer_header, message_view, model_label
 from .widgets.transcript import MessageView
 
 SAVE_AGAIN_SECONDS = 3.0
+OBEY_SECONDS = 1.0
+"""How long the engine may take to stop an answer before a second request ends it."""
 
 
 class Session:
@@ -34,6 +37,7 @@ class Session:
         self._turn = asyncio.Lock()  # what changes the open branch, one at a time
         self._branch: list[Message] = []
         self._keys: dict[int, int] = {}
+        self._unsaved: dict[int, Ended] = {}  # by message, until the disk has taken them
         self._loading: int | None = None
         self._loading_name = ""
         self.model = ""
@@ -95,8 +99,10 @@ class Session:
             leaf = conversation.leaf_id
             if message_id is not None:
                 leaf = await self._archive.call(Store.newest_leaf, message_id)
-            branch = await self._archive.call(Store.branch, leaf) if leaf else []
             marks = await self._archive.call(Store.versions, conversation_id)
+            # Read last: an answer that ends while this waits is in `_unsaved` until it is stored.
+            branch = await self._archive.call(Store.branch, leaf) if leaf else []
+            branch = [self._as_ended(message) for message in branch]
             self._leave()
             self.conversation, self._branch = conversation, branch
             if conversation.model_id and not self.answer:
@@ -145,16 +151,20 @@ class Session:
             await self._begin(self.conversation)
 
     def stop(self) -> bool:
-        """Stop the answer and keep what came; asked twice, the engine itself is stopped."""
+        """Stop the answer and keep what came; asked again, end an engine that does not obey.
+
+        A double tap or a key that repeats is no second request: a loaded model is dear.
+        """
         answer = self.answer
         if answer is None:
             return False
         if answer.request is None:
             self._end("stopped")
-        elif answer.stopping:
-            self._bridge.kill()
+        elif answer.stop_asked is not None:
+            if monotonic() - answer.stop_asked >= OBEY_SECONDS:
+                self._bridge.kill()
         else:
-            answer.stopping = True
+            answer.stop_asked = monotonic()
             self._bridge.cancel(answer.request)
         self._view.changed()
         return True
@@ -163,10 +173,12 @@ class Session:
         """Save what there is and let the engine go."""
         if self.answer:
             answer, self.answer = self.answer, None
-            try:
-                await self._store_end(answer, "stopped", "", None)
-            except OutputError as error:
-                self._view.say(str(error), "error")
+            self._unsaved[answer.message_id] = answer.ended("stopped")
+        try:
+            for message_id, ended in list(self._unsaved.items()):
+                await self._store_end(message_id, ended)
+        except OutputError as error:
+            self._view.say(str(error), "error")
         await asyncio.to_thread(self._bridge.close)
 
     # What comes back
@@ -315,27 +327,35 @@ class Session:
     def _end(self, state: End, note: str = "", done: Done | None = None) -> None:
         answer, self.answer = self.answer, None
         assert answer is not None
-        figures = answer.statistics(done)
+        ended = answer.ended(state, note, done)
+        # At once, whatever the disk says: the next question is asked with this answer before it.
+        self._unsaved[answer.message_id] = ended
+        self._branch = [self._as_ended(message) for message in self._branch]
         if answer.key is not None:
-            seconds = None if figures.thinking_ms is None else figures.thinking_ms / 1000
+            thought = ended.statistics.thinking_ms
+            seconds = None if thought is None else thought / 1000
             view = MessageView(
                 "assistant",
-                header=answer_header(answer.model, figures),
+                header=answer_header(answer.model, ended.statistics),
                 thinking_seconds=seconds,
                 thinking_tokens=done.usage.thinking_tokens or None if done else None,
                 state=state,
                 detail=note,
             )
             self._view.end(answer.key, view)
-        self._view.spawn(self._save_end(answer, state, note, done))
+        self._view.spawn(self._save_end(answer.message_id, ended))
         self._view.changed()
 
-    async def _save_end(self, answer: Answer, state: End, note: str, done: Done | None) -> None:
+    def _as_ended(self, message: Message) -> Message:
+        ended = self._unsaved.get(message.id)
+        return ended.applied_to(message) if ended else message
+
+    async def _save_end(self, message_id: int, ended: Ended) -> None:
         """Store the end of an answer, however long the disk refuses."""
         said = False
         while True:
             try:
-                await self._store_end(answer, state, note, done)
+                await self._store_end(message_id, ended)
                 break
             except OutputError as error:
                 if not said:
@@ -345,17 +365,17 @@ class Session:
         self._view.listed()
         self._view.changed()
 
-    async def _store_end(self, answer: Answer, state: End, note: str, done: Done | None) -> None:
-        row = await self._archive.call(
+    async def _store_end(self, message_id: int, ended: Ended) -> None:
+        await self._archive.call(
             Store.finish,
-            answer.message_id,
-            state,
-            answer.text,
-            answer.thinking,
-            note=note,
-            statistics=answer.statistics(done),
+            message_id,
+            ended.state,
+            ended.text,
+            ended.reasoning,
+            note=ended.note,
+            statistics=ended.statistics,
         )
-        self._branch = [row if message.id == row.id else message for message in self._branch]
+        self._unsaved.pop(message_id, None)
 
     async def _remember_model(self, conversation_id: int, name: str) -> None:
         try:

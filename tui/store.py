@@ -23,10 +23,8 @@ from typing import IO, Any, Literal
 from mlxqwen.errors import OutputError
 
 from . import database, migrations
-from .records import Conversation, Hit, Message, Statistics
+from .records import Conversation, End, Hit, Message, Statistics
 from .search import Query
-
-End = Literal["done", "stopped", "interrupted", "error"]
 
 _CONVERSATION = "id, title, leaf_id, model_id, system, params_json, pinned, updated_at"
 _MESSAGE = (

@@ -76,6 +76,7 @@ class Chat:
             lambda: (
                 len(self.session._branch) == messages
                 and self.session._branch[-1].state != "streaming"
+                and not self.session._unsaved
             )
         )
 
