@@ -19,6 +19,7 @@ from mlxqwen.errors import MlxqwenError
 
 from .archive import Archive
 from .bridge import Bridge
+from .driver import TerminalDriver
 from .screens.chat import ChatScreen
 from .settings import conversations_file
 from .themes import DAY, NIGHT
@@ -54,7 +55,7 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         bridge: Bridge | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=TerminalDriver)
         # Textual reads these from the instance; its declarations allow no other override.
         self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]
         self.VERTICAL_BREAKPOINTS = [(0, "-low"), (16, "-high")]
