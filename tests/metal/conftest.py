@@ -12,6 +12,7 @@ import pytest
 from mlxqwen.model.kernels.make import Factory, built_by, metal
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 
 from emulator import Emulator
 from toolchain import compiler

@@ -14,7 +14,9 @@ from checkpoints import Case, build
 from weights import checksum
 
 from mlxqwen.checkpoint.load import load_model
+from mlxqwen.generate import decode
 from mlxqwen.generate.decode import generate_tokens
+from mlxqwen.generate.step import compiled_step
 from mlxqwen.model.cache import Cache, make_cache
 from mlxqwen.model.decoder import Model
 
@@ -106,6 +108,21 @@ def test_greedy_tokens(golden: Golden) -> None:
     tokens = generate_tokens(
         golden.model, golden.ids("long"), max_tokens=len(expected), eos_token_ids=[EOS]
     )
+    assert list(tokens) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["dense_untied", "qwen2_untied", "moe_yarn", "mlx_4bit_moe", "next_interval2"]
+)
+def test_greedy_tokens_of_the_compiled_step(
+    name: str, folder_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = next(case for case in (*CASES, *CASES_NEXT) if case.name == name)
+    model, _ = load_model(folder_of(case))
+    with np.load(REFERENCES / f"{name}.npz") as file:
+        prompt, expected = file["long"].tolist(), file["greedy"].tolist()
+    monkeypatch.setattr(decode, "plain_step", compiled_step)
+    tokens = generate_tokens(model, prompt, max_tokens=len(expected), eos_token_ids=[EOS])
     assert list(tokens) == expected
 
 
