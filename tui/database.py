@@ -1,12 +1,37 @@
-"""One process writes the conversation file; how it makes sure, and how it opens it."""
+"""The conversation file as SQLite sees it: who may write, how it is opened, what can go wrong."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import IO
+
+from mlxqwen.errors import OutputError
+
+FAULTS = (sqlite3.Error, UnicodeError, OSError)
+"""What the database raises where the disk, the file or a text is at fault."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """``text`` with U+FFFD for lone surrogates: they have no UTF-8, which the file is kept in."""
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def refusal(what: str, error: Exception) -> OutputError:
+    """The sentence for one of ``FAULTS``; ``what`` says what could not be done with which file."""
+    match error:
+        case sqlite3.OperationalError():  # a full disk, a failing one, a file that is locked
+            hint = "Free some disk space; what is on the screen is kept and saved again."
+        case sqlite3.DatabaseError():
+            hint = "The file may be damaged: move it away to start afresh, or restore a *.backup."
+        case _:
+            hint = "What is on the screen is kept; copy it before you leave."
+    return OutputError(f"{what}: {error}.", hint)
 
 
 def take_lock(path: Path) -> IO[bytes] | None:
@@ -20,14 +45,21 @@ def take_lock(path: Path) -> IO[bytes] | None:
     except BlockingIOError:
         handle.close()
         return None
-    handle.truncate(0)
-    handle.write(f"{os.getpid()}\n".encode())
-    handle.flush()
+    try:
+        handle.truncate(0)
+        handle.write(f"{os.getpid()}\n".encode())
+        handle.flush()
+    except OSError:
+        handle.raw.close()  # what is buffered cannot be written, and closing would try again
+        raise
     return handle
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """Open ``path`` with foreign keys, and write-ahead logging where it may be written."""
+    """Open ``path`` with foreign keys, and write-ahead logging where it may be written.
+
+    Raises ``sqlite3.Error``, with nothing left open.
+    """
     # Autocommit mode: transactions are the explicit ones of `_writing`. The one worker thread that
     # uses the connection need not be the thread that opened it.
     connection = sqlite3.connect(
@@ -37,8 +69,12 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         check_same_thread=False,
         timeout=5.0,
     )
-    connection.execute("PRAGMA foreign_keys = ON")
-    if not read_only:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection

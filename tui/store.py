@@ -7,6 +7,8 @@ regenerating add siblings. One process writes: it holds an advisory lock, which 
 however that process ends. A second process finds the lock taken and opens the file read-only.
 
 Every call is synchronous and may wait for the disk: the interface makes them in one worker thread.
+Every call raises ``OutputError`` where the disk refuses or the file is damaged. Lone surrogates in
+a text are stored as U+FFFD.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -23,6 +25,7 @@ from typing import IO, Any, Literal
 from mlxqwen.errors import OutputError
 
 from . import database, migrations
+from .database import storable
 from .records import Conversation, End, Hit, Message, Statistics
 from .search import Query
 
@@ -71,26 +74,25 @@ class Store:
                 f"The folder {path.parent} cannot be written: {error.strerror}.",
                 "Set MLXQWEN_HOME to a folder of yours.",
             ) from error
-        try:
-            connection = database.connect(path, read_only=lock is None)
-            if lock is None:
-                migrations.refuse_newer(connection, path)
-                return cls(path, True, 0, connection, None, clock)
-            migrations.migrate(connection, path)
-            store = cls(path, False, 0, connection, lock, clock)
-            store.recovered = store._recover()
-            return store
-        except sqlite3.Error as error:
+        with ExitStack() as undo:
             if lock:
-                lock.close()
-            raise OutputError(
-                f"The conversations in {path} cannot be opened: {error}.",
-                "Move that file away to start afresh; backups lie beside it as *.backup.",
-            ) from error
-        except OutputError:
-            if lock:
-                lock.close()
-            raise
+                undo.callback(lock.close)
+            try:
+                connection = database.connect(path, read_only=lock is None)
+                undo.callback(connection.close)
+                if lock:
+                    migrations.migrate(connection, path)
+                else:
+                    migrations.refuse_newer(connection, path)
+                store = cls(path, lock is None, 0, connection, lock, clock)
+                store.recovered = store._recover() if lock else 0
+            except database.FAULTS as error:
+                raise OutputError(
+                    f"The conversations in {path} cannot be opened: {error}.",
+                    "Move that file away to start afresh; backups lie beside it as *.backup.",
+                ) from error
+            undo.pop_all()
+        return store
 
     def close(self) -> None:
         """Close the file and give the lock back; calling it again does nothing."""
@@ -103,7 +105,7 @@ class Store:
 
     def conversations(self, limit: int = 500) -> list[Conversation]:
         """Those not deleted, pinned ones first, then the most recently used."""
-        rows = self._connection.execute(
+        rows = self._read(
             f"SELECT {_CONVERSATION} FROM conversation WHERE deleted_at IS NULL "
             "ORDER BY pinned DESC, updated_at DESC, id DESC LIMIT ?",
             (limit,),
@@ -112,10 +114,10 @@ class Store:
 
     def conversation(self, conversation_id: int) -> Conversation | None:
         """One conversation, deleted or not; None if there is none of that id."""
-        row = self._connection.execute(
+        rows = self._read(
             f"SELECT {_CONVERSATION} FROM conversation WHERE id = ?", (conversation_id,)
-        ).fetchone()
-        return _conversation(row) if row else None
+        )
+        return _conversation(rows[0]) if rows else None
 
     def create(self, *, title: str = "", model: str = "", system: str = "") -> Conversation:
         """Add an empty conversation."""
@@ -123,7 +125,7 @@ class Store:
             cursor.execute(
                 "INSERT INTO conversation (title, model_id, system, updated_at) "
                 "VALUES (?, ?, ?, ?)",
-                (title, model, system, self._clock()),
+                (storable(title), storable(model), storable(system), self._clock()),
             )
             made = self.conversation(_row_id(cursor))
         assert made is not None
@@ -151,19 +153,21 @@ class Store:
 
     def undo_delete(self) -> Conversation | None:
         """Bring back the conversation deleted last; None if there is none."""
-        row = self._connection.execute(
+        rows = self._read(
             "SELECT id FROM conversation WHERE deleted_at IS NOT NULL "
             "ORDER BY deleted_at DESC, id DESC LIMIT 1"
-        ).fetchone()
-        if not row:
+        )
+        if not rows:
             return None
-        self._set(row[0], "deleted_at", None)
-        return self.conversation(row[0])
+        ((conversation_id,),) = rows
+        self._set(conversation_id, "deleted_at", None)
+        return self.conversation(conversation_id)
 
     # Messages
 
     def add_user(self, conversation_id: int, parent_id: int | None, text: str) -> Message:
         """Commit what the user sent. The first message names an untitled conversation."""
+        text = storable(text)
         with self._writing() as cursor:
             message = self._insert(cursor, conversation_id, parent_id, "user", text, "done")
             self._index(cursor, message)
@@ -187,7 +191,7 @@ class Store:
             message = self._insert(cursor, conversation_id, parent_id, "assistant", "", "streaming")
             cursor.execute(
                 "UPDATE message SET model_id = ?, params_json = ?, seed = ? WHERE id = ?",
-                (model, json.dumps(dict(params or {})), seed, message),
+                (storable(model), json.dumps(dict(params or {})), seed, message),
             )
         return self._message(message)
 
@@ -196,7 +200,7 @@ class Store:
         with self._writing() as cursor:
             cursor.execute(
                 "UPDATE message SET text = ?, reasoning = ? WHERE id = ? AND state = 'streaming'",
-                (text, reasoning, message_id),
+                (storable(text), storable(reasoning), message_id),
             )
 
     def finish(
@@ -210,12 +214,13 @@ class Store:
         statistics: Statistics | None = None,
     ) -> Message:
         """End a streaming message for good, and index it. Ending it twice changes nothing."""
+        texts = [storable(text), storable(reasoning), state, storable(note)]
         with self._writing() as cursor:
             cursor.execute(
                 "UPDATE message SET text = ?, reasoning = ?, state = ?, note = ?, n_prompt = ?, "
                 "n_gen = ?, ttft_ms = ?, tok_s = ?, thinking_ms = ? "
                 "WHERE id = ? AND state = 'streaming'",
-                (text, reasoning, state, note, *astuple(statistics or Statistics()), message_id),
+                (*texts, *astuple(statistics or Statistics()), message_id),
             )
             if cursor.rowcount:
                 self._index(cursor, message_id)
@@ -224,7 +229,7 @@ class Store:
 
     def branch(self, leaf_id: int) -> list[Message]:
         """The messages from the root to ``leaf_id``, oldest first."""
-        rows = self._connection.execute(
+        rows = self._read(
             "WITH RECURSIVE up(id, parent_id, depth) AS ("
             "  SELECT id, parent_id, 0 FROM message WHERE id = ?"
             "  UNION ALL SELECT m.id, m.parent_id, up.depth + 1"
@@ -237,7 +242,7 @@ class Store:
 
     def siblings(self, message_id: int) -> list[int]:
         """The ids of all versions of a message, itself among them, oldest first."""
-        rows = self._connection.execute(
+        rows = self._read(
             "SELECT s.id FROM message m JOIN message s "
             "ON s.conversation_id = m.conversation_id AND s.parent_id IS m.parent_id "
             "WHERE m.id = ? AND s.deleted_at IS NULL ORDER BY s.id",
@@ -247,7 +252,7 @@ class Store:
 
     def versions(self, conversation_id: int) -> dict[int, tuple[int, int]]:
         """(number from 1, count) of every message that has siblings, by id."""
-        rows = self._connection.execute(
+        rows = self._read(
             "SELECT id, row_number() OVER same, count(*) OVER (PARTITION BY parent_id) "
             "FROM message WHERE conversation_id = ? AND deleted_at IS NULL "
             "WINDOW same AS (PARTITION BY parent_id ORDER BY id)",
@@ -257,12 +262,9 @@ class Store:
 
     def newest_leaf(self, message_id: int) -> int:
         """The leaf one reaches from ``message_id`` by taking the newest child each time."""
-        while row := self._connection.execute(
-            "SELECT max(id) FROM message WHERE parent_id = ? AND deleted_at IS NULL", (message_id,)
-        ).fetchone():
-            if row[0] is None:
-                break
-            message_id = row[0]
+        newest = "SELECT max(id) FROM message WHERE parent_id = ? AND deleted_at IS NULL"
+        while child := self._read(newest, (message_id,))[0][0]:
+            message_id = child
         return message_id
 
     def search(self, text: str, limit: int = 50) -> list[Hit]:
@@ -273,7 +275,7 @@ class Store:
         """
         query = Query.parse(text)
         for statement, argument in query.statements():
-            rows = self._connection.execute(statement, (argument, limit)).fetchall()
+            rows = self._read(statement, (argument, limit))
             if rows:
                 return [Hit(*row) for row in rows]
         return []
@@ -292,19 +294,25 @@ class Store:
             cursor.execute("BEGIN IMMEDIATE")
             yield cursor
             cursor.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except database.FAULTS as error:
             self._roll_back()
-            raise OutputError(
-                f"The conversation could not be saved in {self.path}: {error}.",
-                "Free some disk space; what is on the screen is kept and saved again.",
-            ) from error
+            what = f"The conversation could not be saved in {self.path}"
+            raise database.refusal(what, error) from error
         except BaseException:
             self._roll_back()
             raise
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
-            self._connection.rollback()
+            with suppress(sqlite3.Error):  # SQLite drops what is unfinished when the file closes
+                self._connection.rollback()
+
+    def _read(self, statement: str, parameters: Sequence[str | int] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(statement, parameters).fetchall()
+        except database.FAULTS as error:
+            what = f"The conversations in {self.path} could not be read"
+            raise database.refusal(what, error) from error
 
     def _set(
         self,
@@ -312,6 +320,8 @@ class Store:
         column: Literal["title", "pinned", "model_id", "leaf_id", "deleted_at"],
         value: str | float | None,
     ) -> None:
+        if isinstance(value, str):
+            value = storable(value)
         with self._writing() as cursor:
             cursor.execute(
                 f"UPDATE conversation SET {column} = ? WHERE id = ?", (value, conversation_id)
@@ -353,9 +363,7 @@ class Store:
             )
 
     def _message(self, message_id: int) -> Message:
-        row = self._connection.execute(
-            f"SELECT {_MESSAGE} FROM message WHERE id = ?", (message_id,)
-        ).fetchone()
+        (row,) = self._read(f"SELECT {_MESSAGE} FROM message WHERE id = ?", (message_id,))
         return Message(*row)
 
     def _recover(self) -> int:

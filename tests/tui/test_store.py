@@ -279,3 +279,81 @@ def test_titles():
     long = title_from("word " * 40)
     assert len(long) <= 61
     assert long.endswith("word…")
+
+
+def broken(store):
+    """Overwrite all but the file's first page behind the store's back, as a failing disk does."""
+    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store._connection.execute("PRAGMA cache_size = 0")
+    content = store.path.read_bytes()
+    store.path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store, user: store.conversations(),
+        lambda store, user: store.branch(user.id),
+        lambda store, user: store.newest_leaf(user.id),
+        lambda store, user: store.search("sky"),
+        lambda store, user: store.undo_delete(),
+        lambda store, user: store.versions(user.conversation_id),
+        lambda store, user: store.add_user(user.conversation_id, user.id, "lost?"),
+        lambda store, user: store.rename(user.conversation_id, "x"),
+    ],
+)
+def test_a_damaged_file_is_said_in_a_sentence(store, call):
+    _, user, _ = answered(store)
+    broken(store)
+    with pytest.raises(OutputError, match=r"sqlite3.*(malformed|not a database)") as caught:
+        call(store, user)
+    assert "damaged" in caught.value.hint
+    assert not store._connection.in_transaction
+
+
+def test_lone_surrogates_are_replaced(store):
+    conversation = store.create(model="a\ud800", system="b\udfff")
+    user = store.add_user(conversation.id, None, "sky \ud83d blue")
+    reply = store.start_answer(conversation.id, user.id, model="guide\udc00")
+    store.flush(reply.id, "so \udcff", "far \udcff")
+    done = store.finish(reply.id, "error", "text \udcff", "hm \udcff", note="note \udcff")
+    assert (user.text, done.text, done.reasoning, done.note, done.model_id) == (
+        "sky \ufffd blue",
+        "text \ufffd",
+        "hm \ufffd",
+        "note \ufffd",
+        "guide\ufffd",
+    )
+    found = store.conversation(conversation.id)
+    assert (found.title, found.model_id, found.system) == ("sky \ufffd blue", "a\ufffd", "b\ufffd")
+    store.rename(conversation.id, "new \ud800")
+    assert store.conversation(conversation.id).title == "new \ufffd"
+    assert [hit.message_id for hit in store.search("sky \ud83d")] == [user.id]
+
+
+@pytest.mark.parametrize("content", [b"not a database, by a long way" * 100, None])
+def test_nothing_stays_open_when_opening_fails(path, monkeypatch, content):
+    opened = []
+    connect = sqlite3.connect
+
+    def remember(*args, **kwargs):
+        opened.append(connect(*args, **kwargs))
+        return opened[-1]
+
+    monkeypatch.setattr("tui.database.sqlite3.connect", remember)
+    path.parent.mkdir()
+    if content:
+        path.write_bytes(content)
+    else:
+        with raw(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+    opened.clear()
+    with pytest.raises(OutputError):
+        Store.open(path)
+    (connection,) = opened
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+    path.unlink()
+    again = Store.open(path)
+    assert not again.read_only
+    again.close()
