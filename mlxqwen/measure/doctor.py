@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..device import command_buffer_limits
 from ..model.verdicts import record_file, verdicts
 from .machine import BACKENDS, NEEDED, Machine, existing
 
@@ -70,6 +71,7 @@ def examine(
     """
     here = machine if machine is not None else Machine.here()
     findings = [_system(here), _processor(here), _python(here), *_mlx(here)]
+    findings += _command_buffers(here)
     findings += _kernels(here, record_file() if record is None else record)
     findings += [_memory(here), _disk(here), _libraries(here), _models(here), _hub(here)]
     if store is not None:
@@ -179,6 +181,17 @@ def _reload(here: Machine) -> str:
     if here.system == "Linux" and not any(here.packages.get(name) for name in BACKENDS):
         return "MLX has no backend here: `pip install 'mlx[cpu]'`."
     return "Install it again: `pip install --force-reinstall mlx`."
+
+
+def _command_buffers(here: Machine) -> Iterator[Finding]:
+    if here.mlx.backend != "metal":
+        return
+    limits = command_buffer_limits(here.chip)
+    told = ", ".join(f"{name}={value}" for name, value in limits.items())
+    value = told or "MLX's own limits, which are best on this chip"
+    yield Finding(
+        "command buffers", f"{value}; wired memory up to {here.budget / _MEMORY_GB:.1f} GB"
+    )
 
 
 def _kernels(here: Machine, record: Path) -> Iterator[Finding]:
