@@ -93,15 +93,19 @@ class Session:
     async def open(self, conversation_id: int, message_id: int | None = None) -> None:
         """Show a stored conversation, at ``message_id``'s branch if given."""
         async with self._turn:
-            conversation = await self._archive.call(Store.conversation, conversation_id)
-            if conversation is None:
+            try:
+                conversation = await self._archive.call(Store.conversation, conversation_id)
+                if conversation is None:
+                    return
+                leaf = conversation.leaf_id
+                if message_id is not None:
+                    leaf = await self._archive.call(Store.newest_leaf, message_id)
+                marks = await self._archive.call(Store.versions, conversation_id)
+                # Read last: an answer that ends meanwhile is in `_unsaved` until it is stored.
+                branch = await self._archive.call(Store.branch, leaf) if leaf else []
+            except OutputError as error:
+                self._view.say(str(error), "error")
                 return
-            leaf = conversation.leaf_id
-            if message_id is not None:
-                leaf = await self._archive.call(Store.newest_leaf, message_id)
-            marks = await self._archive.call(Store.versions, conversation_id)
-            # Read last: an answer that ends while this waits is in `_unsaved` until it is stored.
-            branch = await self._archive.call(Store.branch, leaf) if leaf else []
             branch = [self._as_ended(message) for message in branch]
             self._leave()
             self.conversation, self._branch = conversation, branch
@@ -133,9 +137,13 @@ class Session:
                 self._view.say(str(error), "error")
                 return False
             self._branch.append(user)
-            marks = await self._archive.call(Store.versions, conversation.id)
-            self._keys[user.id] = self._view.add(message_view(user, marks.get(user.id)))
-            self.conversation = await self._archive.call(Store.conversation, conversation.id)
+            self._keys[user.id] = self._view.add(message_view(user, await self._mark(user)))
+            # From here on the message is safe: what fails now must not have it sent twice.
+            try:
+                stored = await self._archive.call(Store.conversation, conversation.id)
+                self.conversation = stored or conversation
+            except OutputError as error:
+                self._view.say(str(error), "error")
             await self._begin(conversation)
         self._view.listed()
         return True
@@ -294,9 +302,9 @@ class Session:
             return
         messages = messages_for(self._branch, conversation.system)
         answer = Answer(conversation.id, row.id, self.model, messages)
-        marks = await self._archive.call(Store.versions, conversation.id)
+        mark = await self._mark(row)
         self._branch.append(row)
-        answer.key = self._view.add(self._streaming_view(answer, marks.get(row.id)))
+        answer.key = self._view.add(self._streaming_view(answer, mark))
         self._keys[row.id] = answer.key
         self.answer = answer
         if self.loaded and self.loaded_name == self.model and self._bridge.alive:
@@ -304,6 +312,14 @@ class Session:
         elif self._loading is None or self._loading_name != self.model:
             self._load()
         self._view.changed()
+
+    async def _mark(self, message: Message) -> tuple[int, int] | None:
+        """Which version of how many ``message`` is; None where that cannot be read."""
+        try:
+            marks = await self._archive.call(Store.versions, message.conversation_id)
+        except OutputError:
+            return None  # an ornament: whatever matters on that disk will say so
+        return marks.get(message.id)
 
     def _streaming_view(self, answer: Answer, mark: tuple[int, int] | None) -> MessageView:
         return MessageView(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+
+import pytest
 
 from mlxqwen.errors import OutputError
 from tui.store import Store
+from tui.widgets.prompt import Prompt
 
 
 async def test_a_new_chat_waits_for_the_message_being_stored(run_chat):
@@ -70,4 +74,79 @@ async def test_an_answer_the_disk_refused_is_in_the_next_prompt(run_chat, monkey
         assert [state for _, _, state in chat.shown] == ["done"] * 4
         full = False
         await chat.until(lambda: not session._unsaved)
+        assert chat.stored() == chat.shown
+
+
+class Malformed:
+    """A connection of which every statement ``refused`` is refused, as a damaged file does."""
+
+    def __init__(self, connection, refused):
+        self._connection, self._refused = connection, refused
+
+    def execute(self, statement, *parameters):
+        if self._refused(statement):
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        return self._connection.execute(statement, *parameters)
+
+    def cursor(self):
+        return Malformed(self._connection.cursor(), self._refused)
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+
+def notices(chat):
+    return [notification.message for notification in chat.app._notifications]
+
+
+def damage(chat, refused):
+    store = chat.app._archive._store
+    store._connection = Malformed(store._connection, refused)
+
+
+async def test_a_message_a_damaged_file_refuses_is_given_back(run_chat):
+    async with run_chat() as chat:
+        await chat.ask("first")
+        damage(chat, lambda statement: statement.startswith("INSERT"))
+        prompt = chat.app._chat.query_one(Prompt)
+        await chat.type("dear words")
+        await chat.pilot.press("enter")
+        await chat.until(lambda: notices(chat))
+        await chat.until(lambda: prompt.text == "dear words")
+        assert "malformed" in notices(chat)[0]
+        assert len(chat.shown) == 2
+        assert chat.app._exit is False
+
+
+async def test_a_file_that_can_no_longer_be_read_leaves_the_chat_alive(run_chat):
+    async with run_chat() as chat:
+        await chat.ask("first")
+        number, screen = chat.session.conversation.id, chat.app._chat
+        before = chat.shown
+        damage(chat, lambda statement: statement.split()[0] in ("SELECT", "WITH", "UPDATE"))
+        await chat.session.open(number)
+        assert chat.shown == before
+        await screen._list()
+        assert await screen._chats("first") == []
+        await screen._undo_delete()
+        await screen._delete(number)
+        assert chat.session.conversation.id == number
+        assert all("malformed" in notice for notice in notices(chat))
+        assert chat.app._exit is False
+
+
+async def test_a_stored_message_is_asked_though_nothing_else_can_be_read(run_chat):
+    async with run_chat() as chat:
+        await chat.ask("first")
+        damage(chat, lambda statement: "row_number()" in statement or "pinned," in statement)
+        assert await chat.session.send("history")
+        await chat.ended(4)
+        assert chat.shown[3][1].strip() == "first/You said: **first** /history"
+
+
+@pytest.mark.parametrize("text", ["lone \ud83d half", "\udcff"])
+async def test_a_lone_surrogate_is_sent_as_a_replacement(run_chat, text):
+    async with run_chat() as chat:
+        await chat.ask(text)
+        assert chat.shown[0][1] == text.replace("\ud83d", "\ufffd").replace("\udcff", "\ufffd")
         assert chat.stored() == chat.shown

@@ -19,9 +19,10 @@ from mlxqwen.hub.library import GUIDE, LocalModel, local_models
 
 from ..archive import Archive
 from ..bridge import Bridge
+from ..records import Conversation
 from ..session import Session
 from ..store import Store
-from ..units import count, size
+from ..units import size
 from ..view import Severity
 from ..views import model_label, one_line
 from ..widgets.bars import StatusBar, TitleBar
@@ -31,6 +32,7 @@ from ..widgets.transcript import MessageView, Transcript
 from ..widgets.welcome import Welcome
 from .help import HelpScreen
 from .picker import Choice, Picker
+from .status import state_line
 
 PUMP_SECONDS = 1 / 30
 IDLE_SECONDS = 1 / 4
@@ -277,10 +279,17 @@ class ChatScreen(Screen[None]):
         self.query_one(Prompt).focus()
 
     async def _list(self) -> None:
-        conversations = await self._archive.call(Store.conversations)
+        conversations = await self._recent()
         current = self.session.conversation.id if self.session.conversation else None
         self.query_one(Sidebar).present(conversations, current, self._clock())
         self._show_status()
+
+    async def _recent(self, limit: int = 500) -> list[Conversation]:
+        try:
+            return await self._archive.call(Store.conversations, limit)
+        except MlxqwenError as error:
+            self.say(str(error), "error")
+            return []
 
     async def _delete(self, conversation_id: int) -> None:
         try:
@@ -308,7 +317,7 @@ class ChatScreen(Screen[None]):
         self._models = {model.name: model for model in found}
 
     async def _last_model(self) -> str:
-        for conversation in await self._archive.call(Store.conversations, 1):
+        for conversation in await self._recent(1):
             if conversation.model_id in self._models:
                 return conversation.model_id
         from mlxqwen.hub.library import default_model
@@ -321,7 +330,7 @@ class ChatScreen(Screen[None]):
 
     async def _chats(self, wanted: str) -> list[Choice]:
         current = self.session.conversation.id if self.session.conversation else None
-        recent = await self._archive.call(Store.conversations)
+        recent = await self._recent()
         titled = [item for item in recent if wanted.lower() in item.title.lower()]
         choices = [
             Choice(
@@ -330,7 +339,12 @@ class ChatScreen(Screen[None]):
             )
             for item in titled[:50]
         ]
-        for hit in await self._archive.call(Store.search, wanted) if wanted.strip() else []:
+        try:
+            hits = await self._archive.call(Store.search, wanted) if wanted.strip() else []
+        except MlxqwenError as error:
+            self.say(str(error), "error")
+            hits = []
+        for hit in hits:
             label = Content.assemble(
                 (f"{one_line(hit.title)}  ", "$text-muted"), one_line(hit.passage)
             )
@@ -366,30 +380,9 @@ class ChatScreen(Screen[None]):
         context = session.loaded.context if session.loaded else 0
         keys = "Esc stop   F1 help" if session.answer else "F1 help"
         self.query_one(StatusBar).present(
-            self._state(),
+            state_line(session, read_only=self._read_only),
             used=session.context_used,
             context=context,
             keys=keys,
             trouble=bool(session.trouble) and not session.answer,
         )
-
-    def _state(self) -> str:
-        session, answer = self.session, self.session.answer
-        if answer and answer.stopping:
-            return "stopping…   Esc again ends the engine"
-        if session.loading:
-            return f"loading {model_label(session.model)}…"
-        if answer is None:
-            if session.trouble:
-                return one_line(session.trouble)
-            if self._read_only:
-                return "read-only"
-            loaded = session.loaded
-            return f"ready   {size(loaded.bytes)}" if loaded else ""
-        elsewhere = "" if answer.key is not None else "   in another chat"
-        if answer.pieces:
-            return f"{answer.rate:.0f} tok/s   {count(answer.pieces)} tokens{elsewhere}"
-        prefill = answer.prefill
-        if prefill and prefill.done < prefill.total:
-            return f"reading {count(prefill.done)} of {count(prefill.total)} tokens{elsewhere}"
-        return f"reading…{elsewhere}"
