@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -38,6 +39,7 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         conversations: The file with the conversations.
         bridge: The way to the engine.
         clock: Seconds since 1970; tests stop it.
+        debug: Show the traceback of an exception nobody expected, as Textual does.
     """
 
     TITLE = "mlxqwen"
@@ -54,12 +56,14 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         conversations: Path | None = None,
         bridge: Bridge | None = None,
         clock: Callable[[], float] = time.time,
+        debug: bool = False,
     ) -> None:
         super().__init__(driver_class=TerminalDriver)
         # Textual reads these from the instance; its declarations allow no other override.
         self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]
         self.VERTICAL_BREAKPOINTS = [(0, "-low"), (16, "-high")]
         self.failure: MlxqwenError | None = None
+        self._show_traceback = debug
         self._model = model
         self._interrupted = -QUIT_SECONDS
         self._gone = False
@@ -124,6 +128,19 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         """However the application ends, the engine and the file are let go."""
         await self._let_go()
 
+    def _fatal_error(self) -> None:
+        """An exception nobody expected: Textual would print a screen of source code."""
+        error = self._exception
+        if self._show_traceback or error is None:
+            super()._fatal_error()
+            return
+        what = f"{type(error).__name__}: {error}".rstrip(": ").rstrip(".")
+        self.failure = MlxqwenError(
+            f"The chat ended because of a mistake in it ({what}).",
+            "Everything said is saved; `mlxqwen --debug` shows where it happened.",
+        )
+        self._close_messages_no_wait()
+
     async def _let_go(self) -> None:
         if not self._gone:
             self._gone = True
@@ -140,12 +157,16 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         await self._chat.start(self._model, read_only=store.read_only, recovered=store.recovered)
 
 
-def run(model: str | None = None) -> None:
+def run(model: str | None = None, *, debug: bool = False) -> None:
     """Open the chat and stay until it is closed.
 
-    Raises ``OutputError`` if the conversations cannot be opened.
+    Raises ``OutputError`` if the conversations cannot be opened, and ``MlxqwenError`` where the
+    program itself is at fault, unless ``debug`` shows the traceback. Where it ends for any other
+    reason than that the user left, so does the process, with a status that says so.
     """
-    app = MlxqwenApp(model)
+    app = MlxqwenApp(model, debug=debug)
     app.run()
     if app.failure:
         raise app.failure
+    if app.return_code:
+        sys.exit(app.return_code)

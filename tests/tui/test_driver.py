@@ -222,3 +222,10 @@ def test_a_hundred_kilobytes_of_escapes_are_taken_at_once(pane):
     pane.until(pane.questions)
     assert pane.questions() == [plain(text) + " after"]
     assert taken < 2.0  # a minute where Textual's parser reads it
+
+
+def test_a_terminal_that_is_gone_ends_the_chat(pane):
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, pane.master)  # closes the terminal, and keeps the number taken
+    os.close(nothing)
+    assert pane.process.wait(10) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import typer
 from mlxqwen.errors import MlxqwenError, UsageError
 
 from .failures import INTERRUPTED, leave
+from .output import dump_json, tell
 
 if TYPE_CHECKING:
     from mlxqwen.engine.events import Done, Event, Prefill
@@ -89,7 +89,7 @@ def ask(
     sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, seed=seed)
     with Engine.load(model, context=context) as engine:
         for notice in engine.notices:
-            print(notice, file=sys.stderr)
+            tell(notice)
         thought = think if think_budget is None else think_budget
         run = engine.chat(messages, think=thought, sampling=sampling, max_tokens=max_tokens)
         try:
@@ -127,7 +127,7 @@ def _print_json(events: Iterable[Event]) -> Done | None:
 
     done = None
     for event in events:
-        print(json.dumps(to_json(event), ensure_ascii=False), flush=True)
+        dump_json(to_json(event))
         if isinstance(event, Done):
             done = event
     return done

@@ -13,6 +13,8 @@ import typer
 
 from mlxqwen.errors import MlxqwenError
 
+from .output import tell
+
 DEBUG = "MLXQWEN_DEBUG"
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
@@ -59,7 +61,7 @@ def leave(status: int) -> NoReturn:
 
 
 def _say(text: str) -> None:
-    print(f"mlxqwen: {text}", file=sys.stderr)
+    tell(f"mlxqwen: {text}")
 
 
 def _sentence(error: OSError) -> str:

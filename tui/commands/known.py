@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mlxqwen.errors import ContextExceeded, ModelNotFound
 
 from ..units import count, size
+from .output import dump_json
 
 if TYPE_CHECKING:
     from mlxqwen import Plan
@@ -27,7 +27,7 @@ def print_known(context: int, *, as_json: bool) -> None:
     plans = [(model, _plan(model, context)) for model in MODELS]
     if as_json:
         records = [_record(model, planned) for model, planned in plans]
-        print(json.dumps(records, ensure_ascii=False, indent=2))
+        dump_json(records, indent=2)
         return
     head = ("NAME", "KIND", "FULL", "4 BITS", "CONTEXT", "YARN", "THINKS", "NEEDS", "FITS")
     rows = [head, *(_row(model, planned) for model, planned in plans)]

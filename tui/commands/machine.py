@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from .output import dump_json, show
 
 
 class PlanKind(StrEnum):
@@ -72,13 +73,11 @@ def bench(
                 on_progress=progress,
             )
     if as_json:
-        print(json.dumps(result.to_json(), ensure_ascii=False, indent=2))
+        dump_json(result.to_json(), indent=2)
         return
-    from rich.console import Console
-
     from mlxqwen.measure.tables import bench_table
 
-    Console().print(bench_table(result))
+    show(bench_table(result))
 
 
 def _show_plan(model: str, against: str | None, label: str | None, *, as_json: bool) -> None:
@@ -86,13 +85,11 @@ def _show_plan(model: str, against: str | None, label: str | None, *, as_json: b
 
     counted = metal_plan(model, against=against, label=label)
     if as_json:
-        print(json.dumps(counted.to_json(), ensure_ascii=False, indent=2))
+        dump_json(counted.to_json(), indent=2)
         return
-    from rich.console import Console
-
     from mlxqwen.measure.tables import plan_table
 
-    Console(soft_wrap=True).print(plan_table(counted))
+    show(plan_table(counted), soft_wrap=True)
 
 
 def doctor(
@@ -105,13 +102,11 @@ def doctor(
 
     report = examine(store=conversations_file())
     if as_json:
-        print(json.dumps(report.to_json(), ensure_ascii=False, indent=2))
+        dump_json(report.to_json(), indent=2)
     else:
-        from rich.console import Console
-
         from mlxqwen.measure.tables import report_table
 
-        Console().print(report_table(report))
+        show(report_table(report))
     if not report.healthy:
         raise typer.Exit(1)
 

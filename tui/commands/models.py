@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..units import size
+from .output import cell, dump_json, harmless
 
 models = typer.Typer(
     help="The models on this machine.", invoke_without_command=True, no_args_is_help=False
@@ -40,18 +40,19 @@ def table(
     found = local_models()
     if as_json:
         records = [{**asdict(model), "path": str(model.path)} for model in found]
-        print(json.dumps(records, ensure_ascii=False, indent=2))
+        dump_json(records, indent=2)
         return
     rows = [("NAME", "SIZE", "BITS", "TYPE", "WHERE")]
     for model in found:
         bits = "–" if model.bits is None else f"{model.bits:g}"
         where = "built in" if model.source == "builtin" else f"{model.source}: {_short(model.path)}"
-        rows.append((model.name, size(model.bytes), bits, model.model_type, where))
+        name, kind = cell(model.name), cell(model.model_type)
+        rows.append((name, size(model.bytes), bits, kind, cell(where)))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
         name, amount, bits, kind = (
-            cell.rjust(width) if column in (1, 2) else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row[:4], widths, strict=True))
+            text.rjust(width) if column in (1, 2) else text.ljust(width)
+            for column, (text, width) in enumerate(zip(row[:4], widths, strict=True))
         )
         print(f"{name}  {amount}  {bits}  {kind}  {row[4]}".rstrip())
 
@@ -75,7 +76,7 @@ def show(
     model = find(name)
     if model is not None:
         print(f"{model.alias}\n{facts(model)}\n")
-    print(plan(name, context=context, bits=bits))
+    print(harmless(str(plan(name, context=context, bits=bits))))
 
 
 def _short(path: Path) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .output import print_path, tell
+
 
 def pull(
     model: Annotated[
@@ -19,5 +21,5 @@ def pull(
 
     terminal = sys.stderr.isatty()
     if terminal:
-        print(f"Fetching {hub_id(model)}", file=sys.stderr)
-    print(fetch(model, quiet=not terminal))
+        tell(f"Fetching {hub_id(model)}")
+    print_path(fetch(model, quiet=not terminal))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..units import size
+from .output import cell, harmless, tell
 
 if TYPE_CHECKING:
     from quantize.progress import Progress
@@ -44,12 +45,13 @@ def quantise(
     name = source if folder != Path(source).expanduser() else folder.resolve().name
     if output is None:
         output = models_folder() / f"{name.rpartition('/')[2]}-{recipe.default.bits}bit"
-    with _progress(f"{name} → {output.name}") as progress:
+    with _progress(cell(f"{name} → {output.name}")) as progress:
         result = run(folder, output, recipe=recipe, progress=progress)
     for notice in result.notices:
-        print(f"mlxqwen: {notice}", file=sys.stderr)
+        tell(f"mlxqwen: {notice}")
     print(
-        f"{result.path}: {size(result.nbytes)}, {result.bits_per_weight:.2f} bits per weight, "
+        f"{harmless(str(result.path))}: {size(result.nbytes)}, "
+        f"{result.bits_per_weight:.2f} bits per weight, "
         f"{result.parameters / 1e6:.1f} M parameters, {result.seconds:.1f} s"
     )
 

@@ -45,6 +45,11 @@ def _version(wanted: bool) -> None:
 
 
 def _chat(model: str | None) -> None:
+    if sys.stdin.isatty() and sys.stdout.isatty() and not sys.stderr.isatty():
+        raise UsageError(
+            "The chat is drawn on standard error, which is not a terminal here.",
+            "Leave out what redirects it, such as 2>file.",
+        )
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(
             "The chat needs a terminal for input and output.",
@@ -56,7 +61,7 @@ def _chat(model: str | None) -> None:
         resolve(model)  # a wrong name is told before the screen changes
     from ..app import run
 
-    run(model)
+    run(model, debug=bool(os.environ.get(failures.DEBUG)))
 
 
 @app.callback()
