@@ -25,6 +25,10 @@ Kind = Literal["metal", "cuda", "cpu"]
 _WORKING_SET_SMALL, _WORKING_SET_LARGE, _WORKING_SET_STEP = 0.66, 0.75, 36 << 30
 
 
+_CHUNK_CPU, _CHUNK_GPU = 256, 2048
+_ROWS_PER_EXPERT, _MOST_SORTED_ROWS = 128, 32_768
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """The processor that MLX uses here.
@@ -106,12 +110,18 @@ def computes_in_float32() -> bool:
     return not any(name.startswith("mlx-cuda") for name in names)
 
 
-def prefill_chunk() -> int:
-    """Prompt tokens handed over at once.
+def prefill_chunk(chosen: int = 1, experts: int = 1) -> int:
+    """Prompt tokens handed over at once, to a model that sends each to ``chosen`` of ``experts``.
 
     Small on the CPU, where a chunk of a large model takes seconds and cancelling waits for its end.
+    On a GPU large enough that an expert gets 128 rows, for its weights are read once for all of
+    them; and never so large that all experts' rows together exceed 32,768, beyond which the sorted
+    kernel of M5 chips was seen to corrupt (ml-explore/mlx#3856).
     """
-    return 256 if computes_in_float32() else 2048
+    if computes_in_float32():
+        return _CHUNK_CPU
+    wanted = max(_CHUNK_GPU, _ROWS_PER_EXPERT * experts // chosen)
+    return min(wanted, _MOST_SORTED_ROWS // chosen // 64 * 64)
 
 
 def _sysctl(name: str) -> str:

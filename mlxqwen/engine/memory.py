@@ -15,7 +15,7 @@ from typing import Literal
 from ..checkpoint.directory import Directory
 from ..checkpoint.layouts import read_layout
 from ..checkpoint.safetensors import DTYPE_BYTES
-from ..device import computes_in_float32, memory_budget, prefill_chunk
+from ..device import computes_in_float32, memory_budget
 from ..errors import DoesNotFit, ModelNotFound, UsageError
 from ..hub.catalogue import KnownModel, find
 from ..hub.configurations import configuration
@@ -255,7 +255,7 @@ def _width() -> int:
 
 def _prefill_bytes(config: ModelConfig, tokens: int) -> int:
     """Activations of one layer for one chunk, and one row of logits."""
-    chunk = min(prefill_chunk(), tokens)
+    chunk = min(config.prefill_chunk, tokens)
     heads = config.num_attention_heads + 2 * config.num_key_value_heads
     moe = config.moe
     inner = config.intermediate_size

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from typing import cast
 
 import mlx.core as mx
 
-from ..device import device, prefill_chunk
+from ..device import device
 from ..model.cache import Cache, make_cache
 from ..model.decoder import Model
 from ..model.fused import FusedModel
 from .options import GREEDY, Sampling
 from .sampling import Sampler
 from .step import compiled_step, plain_step
+
+# A GPU that works longer than some seconds at one piece is stopped by its watchdog, so a chunk that
+# takes more than this many seconds makes the following ones half as long.
+_LONG_CHUNK, _SHORTEST_CHUNK = 1.0, 256
 
 
 def prefill(
@@ -37,17 +42,22 @@ def prefill(
     Returns:
         Whether all tokens were read.
     """
-    size, on_gpu = prefill_chunk(), device().kind != "cpu"
-    for start in range(0, len(tokens), size):
+    size, on_gpu = model.config.prefill_chunk, device().kind != "cpu"
+    done = 0
+    while done < len(tokens):
         if should_stop is not None and should_stop():
             return False
-        chunk = list(tokens[start : start + size])
+        chunk = list(tokens[done : done + size])
+        began = time.perf_counter()
         model.hidden(mx.array(chunk)[None], cache)
         mx.eval(cache.arrays)
         if on_gpu:
             mx.clear_cache()
+            if time.perf_counter() - began > _LONG_CHUNK:
+                size = max(_SHORTEST_CHUNK, size // 2)
+        done += len(chunk)
         if on_progress is not None:
-            on_progress(start + len(chunk))
+            on_progress(done)
     return True
 
 

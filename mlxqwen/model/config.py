@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
+from ..device import prefill_chunk
 from ..errors import UnsupportedModel
 from .fields import Fields
 from .positions import RopeConfig, YarnConfig, parse_rope, yarn_config
@@ -211,6 +212,14 @@ class ModelConfig:
     def is_linear(self, layer: int) -> bool:
         """Whether layer ``layer`` (from 0) is a gated delta net instead of attention."""
         return self.delta is not None and layer in self.delta.layers
+
+    @property
+    def prefill_chunk(self) -> int:
+        """Prompt tokens to hand over at once on this machine."""
+        moe = self.moe
+        if moe is None:
+            return prefill_chunk()
+        return prefill_chunk(moe.num_experts_per_tok, moe.num_experts)
 
     def with_yarn(self, yarn: YarnConfig | None) -> ModelConfig:
         """The same model with other position scaling."""

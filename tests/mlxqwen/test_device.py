@@ -43,3 +43,15 @@ def test_limits_are_known_without_mlx() -> None:
         "sys.exit('mlx' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "experts", "tokens"),
+    [(1, 1, 2048), (8, 128, 2048), (8, 160, 2560), (10, 512, 3264), (16, 64, 2048)],
+)
+def test_chunks_on_a_gpu_suit_the_experts(
+    chosen: int, experts: int, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "computes_in_float32", lambda: False)
+    assert module.prefill_chunk(chosen, experts) == tokens
+    assert tokens * chosen <= 32_768

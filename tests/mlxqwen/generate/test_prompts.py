@@ -5,8 +5,11 @@ from collections.abc import Callable
 import mlx.core as mx
 import pytest
 
+from mlxqwen.device import Device
+from mlxqwen.generate import decode
 from mlxqwen.generate.decode import generate_tokens
 from mlxqwen.model.cache import make_cache
+from mlxqwen.model.config import ModelConfig
 from mlxqwen.model.decoder import Model
 
 Build = Callable[[str], Model]
@@ -37,3 +40,16 @@ def test_padding_must_fit_the_batch(random_model: Build) -> None:
     with pytest.raises(ValueError, match="for 1 sequences, not 2"):
         model(mx.array([[1, 2], [3, 4]]), make_cache(model, left_padding=[1]))
     assert make_cache(model, left_padding=mx.array([0, 2]).tolist()).left_padding is not None
+
+
+def test_a_chunk_that_takes_long_on_a_gpu_halves_the_next(
+    random_model: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, seen = random_model("qwen3"), list[int]()
+    monkeypatch.setattr(decode, "device", lambda: Device("metal", "a GPU"))
+    monkeypatch.setattr(ModelConfig, "prefill_chunk", 1024)
+    clock = iter(range(0, 1000, 3))  # three seconds between any two looks at it
+    monkeypatch.setattr(decode.time, "perf_counter", lambda: float(next(clock)))
+    cache = make_cache(model)
+    assert decode.prefill(model, [1] * 2100, cache, on_progress=seen.append)
+    assert seen == [1024, 1536, 1792, 2048, 2100]
