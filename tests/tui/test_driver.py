@@ -228,4 +228,5 @@ def test_a_terminal_that_is_gone_ends_the_chat(pane):
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, pane.master)  # closes the terminal, and keeps the number taken
     os.close(nothing)
-    assert pane.process.wait(10) == 1
+    # Python itself makes 120 of it where it cannot flush its streams into the dead terminal.
+    assert pane.process.wait(10) in (1, 120)
