@@ -24,6 +24,7 @@ class Archive:
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._store: Store | None = None
+        self._opened = asyncio.Event()
 
     async def open(self) -> Store:
         """Open the file; the store may be asked for ``read_only`` and ``recovered``.
@@ -31,13 +32,18 @@ class Archive:
         Raises ``OutputError`` as ``Store.open`` does.
         """
         self._store = await self.background(partial(Store.open, self._path, clock=self._clock))
+        self._opened.set()
         return self._store
 
     async def call(
         self, method: Callable[Concatenate[Store, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run one of the store's methods; calls are carried out in the order they were made."""
-        assert self._store is not None, "the archive is not open"
+        """Run one of the store's methods; calls are carried out in the order they were made.
+
+        One that is made before the file is open, as by Enter in the first moment, waits for it.
+        """
+        await self._opened.wait()
+        assert self._store is not None, "the archive is closed"
         return await self.background(partial(method, self._store, *args, **kwargs))
 
     async def background(self, work: Callable[[], T]) -> T:
