@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import mlx.core as mx
 
@@ -25,11 +25,10 @@ from ..device import wire_memory
 from ..errors import ContextExceeded, EngineError, TemplateError, UsageError
 from ..generate.options import Sampling
 from ..generate.prefix import Timeline, shared_prefix
-from ..hub.library import resolve
+from ..hub.library import kernel_record, resolve
 from ..model.config import ModelConfig
 from ..model.decoder import Model
-from ..model.fused import FusedModel
-from ..model.trial import fused_model
+from ..model.kernels.make import available
 from ..text.channels import Channels
 from ..text.template import close_thinking, opens_thinking
 from ..text.tokenizer import Tokenizer
@@ -38,6 +37,9 @@ from .memory import Plan, plan_directory, require
 from .messages import Message, plain_message
 from .run import Run, Stream
 from .stretch import stretched
+
+if TYPE_CHECKING:
+    from ..model.fused import FusedModel
 
 # What closes a thought that has used its budget: the words that Qwen publishes for it (technical
 # report of Qwen3, arXiv 2505.09388, section 4.3, and the guide to thinking budgets).
@@ -325,7 +327,7 @@ def _load(name: str, context: int | None, budget: int | None) -> Loaded:
         name=name,
         path=directory.path,
         model=model,
-        fused=fused_model(model),
+        fused=_fused(model),
         tokenizer=tokenizer,
         config=config,
         eos=eos_token_ids(directory, config, tokenizer),
@@ -333,6 +335,15 @@ def _load(name: str, context: int | None, budget: int | None) -> Loaded:
         plan=planned,
         description=_describe(directory, config),
     )
+
+
+def _fused(model: Model) -> FusedModel | None:
+    if not available():
+        return None
+    # Imported only where kernels can run: their texts would take a part of every start elsewhere.
+    from ..model.trial import fused_model
+
+    return fused_model(model, kernel_record())
 
 
 def _describe(directory: Directory, config: ModelConfig) -> str:

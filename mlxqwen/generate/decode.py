@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import mlx.core as mx
 
 from ..device import device
 from ..model.cache import Cache, make_cache
 from ..model.decoder import Model
-from ..model.fused import FusedModel
 from .options import GREEDY, Sampling
 from .sampling import Sampler
 from .step import compiled_step, plain_step
+
+if TYPE_CHECKING:
+    from ..model.fused import FusedModel
 
 # A GPU that works longer than some seconds at one piece is stopped by its watchdog, so a chunk that
 # takes more than this many seconds makes the following ones half as long.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from ..model.cache import Cache, Snapshot, make_cache
 from ..model.decoder import Model
-from ..model.fused import FusedModel
 from .decode import prefill
+
+if TYPE_CHECKING:
+    from ..model.fused import FusedModel
 
 # Positions of a recurrent model that can be gone back to: the ends of the last few questions.
 _MARKS = 4

@@ -9,14 +9,17 @@ as soon as it can and would wait seconds for its compiler, so there the step sta
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
 from ..model.cache import Cache
 from ..model.decoder import Model
-from ..model.fused import FusedModel
 from ..model.step import Step
 from .sampling import Sampler
+
+if TYPE_CHECKING:
+    from ..model.fused import FusedModel
 
 # Tokens (L,) to the next token (1,); lazy, and already on its way.
 Advance = Callable[[mx.array], mx.array]

@@ -70,6 +70,11 @@ def models_folder() -> Path:
     return data_folder() / "models"
 
 
+def kernel_record() -> Path:
+    """What trials of fused kernels found on this machine; it may not exist yet."""
+    return data_folder() / "kernels.json"
+
+
 def hub_cache() -> Path:
     """The Hugging Face hub's cache, by the environment variables that its own library obeys."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):

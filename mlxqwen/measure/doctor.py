@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..device import command_buffer_limits
-from ..model.verdicts import record_file, verdicts
+from ..hub.library import kernel_record
+from ..model.verdicts import verdicts
 from .machine import BACKENDS, NEEDED, Machine, existing
 
 State = Literal["ok", "note", "problem"]
@@ -72,7 +73,7 @@ def examine(
     here = machine if machine is not None else Machine.here()
     findings = [_system(here), _processor(here), _python(here), *_mlx(here)]
     findings += _command_buffers(here)
-    findings += _kernels(here, record_file() if record is None else record)
+    findings += _kernels(here, kernel_record() if record is None else record)
     findings += [_memory(here), _disk(here), _libraries(here), _models(here), _hub(here)]
     if store is not None:
         findings.append(_store(store))

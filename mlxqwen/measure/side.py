@@ -31,12 +31,13 @@ def ours(path: str) -> tuple[_Generate, float, float]:
     from ..checkpoint.load import load
     from ..device import wire_memory
     from ..generate.decode import generate_tokens
+    from ..hub.library import kernel_record
     from ..model.trial import fused_model
 
     imported = time.perf_counter()
     wire_memory()
     model, _, _ = load(path)
-    fused = fused_model(model)
+    fused = fused_model(model, kernel_record())
     loaded = time.perf_counter()
 
     def generate(prompt: Sequence[int], tokens: int) -> Iterator[int]:

@@ -26,7 +26,7 @@ from .fused import PARTS, FusedLayer, FusedModel, Part, fused_experts, fused_mix
 from .kernels.make import available
 from .linear import arrays_of
 from .step import Step
-from .verdicts import Verdict, record_file, remember, verdicts
+from .verdicts import Verdict, remember, verdicts
 
 _LOG = logging.getLogger("mlxqwen.kernels")
 # Relative error of a part's output against the plain part's, both rounded in their own places.
@@ -34,15 +34,14 @@ _TOLERANCE = {mx.float32: 1e-4, mx.float16: 5e-3, mx.bfloat16: 4e-2}
 _REPEATS, _CALLS = 5, 20
 
 
-def fused_model(model: Model, record: Path | None = None) -> FusedModel | None:
+def fused_model(model: Model, record: Path) -> FusedModel | None:
     """The model with the parts that proved themselves here; None where kernels cannot run.
 
     Trials take some milliseconds each; verdicts that ``record`` holds are not tried again.
     """
     if not available():
         return None
-    path = record_file() if record is None else record
-    known = verdicts(path)
+    known = verdicts(record)
     fresh: dict[str, Verdict] = {}
     parts: list[Part] = []
     for part in PARTS:
@@ -56,7 +55,7 @@ def fused_model(model: Model, record: Path | None = None) -> FusedModel | None:
         if verdict.used:
             parts.append(part)
     if fresh:
-        remember(path, {**known, **fresh})
+        remember(record, {**known, **fresh})
     return FusedModel.of(model, parts) if parts else None
 
 

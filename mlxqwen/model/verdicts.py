@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import platformdirs
-
 _LOG = logging.getLogger("mlxqwen.kernels")
 
 
@@ -24,13 +22,6 @@ class Verdict:
     error: float | None = None
     plain_us: float | None = None
     fused_us: float | None = None
-
-
-def record_file() -> Path:
-    """Where verdicts are kept."""
-    home = os.environ.get("MLXQWEN_HOME")
-    folder = Path(home) if home else platformdirs.user_cache_path("mlxqwen")
-    return folder / "kernels.json"
 
 
 def verdicts(record: Path) -> dict[str, Verdict]:
