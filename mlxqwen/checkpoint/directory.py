@@ -8,15 +8,16 @@ links into its blob store.
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 
 from ..errors import CheckpointError
-from .safetensors import TensorInfo, read_header
+from .safetensors import Header, TensorInfo, read_header
 
 INDEX_NAME = "model.safetensors.index.json"
 
@@ -51,17 +52,31 @@ class Directory:
             raise CheckpointError(
                 f"{path} is not a folder.", "Give the folder that holds config.json."
             )
+        present = {file.name for file in path.glob("*.safetensors") if file.exists()}
+        return cls.assemble(path, present, lambda name: read_header(path / name))
+
+    @classmethod
+    def assemble(cls, path: Path, present: Set[str], header: Callable[[str], Header]) -> Self:
+        """The checkpoint whose configuration and index lie in ``path``, its shards perhaps not.
+
+        Args:
+            present: Names of the weight files that there are, here or wherever they come from.
+            header: Of one of these, its header.
+
+        Raises:
+            CheckpointError: As ``open``.
+        """
         config = read_json_object(path / "config.json")
         generation = path / "generation_config.json"
         generation_config = read_json_object(generation) if generation.exists() else {}
-        weight_map = _read_index(path)
-        names = sorted(set(weight_map.values())) if weight_map else _glob_shards(path)
+        weight_map = _read_index(path, present)
+        names = sorted(set(weight_map.values())) if weight_map else _list_shards(path, present)
         tensors: dict[str, TensorInfo] = {}
         formats: set[str] = set()
         for name in names:
-            header = read_header(path / name)
-            formats.update(v for k, v in header.metadata.items() if k == "format")
-            for tensor, info in header.tensors.items():
+            found = header(name)
+            formats.update(v for k, v in found.metadata.items() if k == "format")
+            for tensor, info in found.tensors.items():
                 if tensor in tensors:
                     raise CheckpointError(
                         f"{path}: {tensor} lies in both {tensors[tensor].path.name} and {name}.",
@@ -98,7 +113,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _read_index(path: Path) -> dict[str, str]:
+def _read_index(path: Path, present: Set[str]) -> dict[str, str]:
     """Tensor name → file name; {} without an index."""
     index = path / INDEX_NAME
     if not index.exists():
@@ -114,7 +129,7 @@ def _read_index(path: Path) -> dict[str, str]:
                 "Do not use this model: its index is damaged or malicious.",
             )
         weight_map[tensor] = name
-    missing = sorted(n for n in set(weight_map.values()) if not (path / n).exists())
+    missing = sorted(set(weight_map.values()) - present)
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise CheckpointError(
@@ -128,8 +143,8 @@ def _is_plain_name(name: str) -> bool:
     return name.endswith(".safetensors") and not any(c in name for c in "/\\\0:")
 
 
-def _glob_shards(path: Path) -> list[str]:
-    names = sorted(p.name for p in path.glob("model*.safetensors"))
+def _list_shards(path: Path, present: Set[str]) -> list[str]:
+    names = sorted(fnmatch.filter(present, "model*.safetensors"))
     if not names:
         others = sorted(p.name for s in ("*.bin", "*.gguf", "*.pth") for p in path.glob(s))
         hint = (
@@ -138,7 +153,6 @@ def _glob_shards(path: Path) -> list[str]:
             else "Download the model again."
         )
         raise CheckpointError(f"{path} has no model*.safetensors.", hint)
-    present = set(names)
     for name in names:
         match = _SHARD.fullmatch(name)
         if match is None:

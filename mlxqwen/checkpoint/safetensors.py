@@ -85,31 +85,40 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            prefix = file.read(8)
-            if prefix == b"version ":
-                raise CheckpointError(
-                    f"{path} is a Git LFS pointer, not the weights.",
-                    "Run `git lfs pull` in that folder, or download the file again.",
-                )
-            if len(prefix) < 8:
-                raise CheckpointError(
-                    f"{path} has {size} bytes, fewer than the 8 a safetensors file begins with.",
-                    "Download it again.",
-                )
-            length = int.from_bytes(prefix, "little")
-            if length > MAX_HEADER_BYTES or length < 2:
-                raise CheckpointError(
-                    f"{path} claims a header of {length:,} bytes, so it is no safetensors file.",
-                    _DAMAGED,
-                )
-            if 8 + length > size:
-                raise truncated(path, 8 + length, size, "its header alone needs")
+            length = header_length(path, file.read(8), size)
             text = file.read(length)
     except OSError as error:
         raise CheckpointError(
             f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."
         ) from error
-    return _parse_header(path, text, size)
+    return parse_header(path, text, size)
+
+
+def header_length(path: Path, prefix: bytes, size: int) -> int:
+    """Bytes of the JSON that follows a file's first 8 bytes; ``size`` is that of the whole file.
+
+    Raises:
+        CheckpointError: ``prefix`` begins no safetensors file of that size.
+    """
+    if prefix == b"version ":
+        raise CheckpointError(
+            f"{path} is a Git LFS pointer, not the weights.",
+            "Run `git lfs pull` in that folder, or download the file again.",
+        )
+    if len(prefix) < 8:
+        raise CheckpointError(
+            f"{path} has {size} bytes, fewer than the 8 a safetensors file begins with.",
+            "Download it again.",
+        )
+    length = int.from_bytes(prefix, "little")
+    if length > MAX_HEADER_BYTES or length < 2:
+        raise CheckpointError(
+            f"{path} claims a header of {length:,} bytes, so it is no safetensors file.",
+            _DAMAGED,
+        )
+    if 8 + length > size:
+        raise truncated(path, 8 + length, size, "its header alone needs")
+    return length
 
 
 def sync(descriptor: int) -> None:
@@ -254,7 +263,12 @@ def layout_header(
     return len(text).to_bytes(8, "little") + text, absolute, base + end
 
 
-def _parse_header(path: Path, text: bytes, size: int) -> Header:
+def parse_header(path: Path, text: bytes, size: int) -> Header:
+    """The header whose JSON is ``text``, of a file of ``size`` bytes that will lie at ``path``.
+
+    Raises:
+        CheckpointError: As ``read_header``.
+    """
     if not text.startswith(b"{"):
         raise CheckpointError(f"{path} has no JSON header, so it is no safetensors file.", _DAMAGED)
     try:
