@@ -6,8 +6,10 @@ tensor go where.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from math import prod
 
 from mlxqwen.checkpoint.directory import Directory
@@ -27,6 +29,8 @@ METADATA = {"format": "mlx"}
 
 # Chunks of whole FP8 blocks and packed words read nothing twice.
 _ALIGNMENT = 128
+
+_PREFIX = re.compile(r"^model\.(layers\.\d+\.)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,17 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """``count`` tensors of one kind, shape and spec, and their bytes in the output together."""
+
+    kind: str
+    shape: tuple[int, ...]
+    count: int
+    spec: QuantSpec | None
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A whole quantisation.
 
@@ -131,6 +146,7 @@ class Plan:
     user: what of the source is left out, and what is rounded a second time.
     """
 
+    recipe: Recipe
     shards: tuple[Shard, ...]
     quantization: Quantization
     notices: tuple[str, ...]
@@ -143,6 +159,27 @@ class Plan:
     @property
     def bits_per_weight(self) -> float:
         return self.tensor_bytes * 8 / self.parameters
+
+    def digest(self) -> str:
+        """SHA-256 in hex of the layout of all output files."""
+        digest = sha256()
+        for shard in self.shards:
+            digest.update(f"{shard.name} {shard.nbytes}\n".encode())
+            for name, dtype, shape in shard.tensors:
+                digest.update(f"{name} {dtype} {shape}\n".encode())
+        return digest.hexdigest()
+
+    def table(self) -> tuple[Row, ...]:
+        """The matrices by kind and spec, then all that stays unquantised, for people."""
+        rows: dict[tuple[str, tuple[int, ...], QuantSpec | None], list[int]] = {}
+        for shard in self.shards:
+            for step in shard.steps:
+                key = (kind_of(step.tensor.module), step.tensor.shape, step.spec)
+                rows.setdefault(key, []).append(step.nbytes)
+        return tuple(
+            Row(kind, shape, len(sizes), spec, sum(sizes))
+            for (kind, shape, spec), sizes in rows.items()
+        )
 
     @property
     def weight_map(self) -> dict[str, str]:
@@ -193,6 +230,7 @@ def make_plan(
         refuse_growth(directory, layout, tensor_bytes)
     shards = _shard(steps, max_shard_bytes)
     return Plan(
+        recipe=recipe,
         shards=shards,
         quantization=Quantization(recipe.default, overrides),
         notices=_notices(layout, steps),
@@ -210,6 +248,11 @@ def pieces_of(origin: Origin) -> Iterator[Piece]:
     for part in origin.parts:
         yield Piece(part, row)
         row += rows_of(part)
+
+
+def kind_of(module: str) -> str:
+    """A module's path without what numbers it: ``self_attn.q_proj``, ``embed_tokens``."""
+    return _PREFIX.sub("", module)
 
 
 def is_matrix(origin: Origin) -> bool:

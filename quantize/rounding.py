@@ -1,4 +1,4 @@
-"""Rows of a matrix to packed rows, as bytes: round to nearest with ``mx.quantize``.
+"""Rows of a matrix to packed rows, as bytes, and the error that this makes.
 
 Groups lie along a row, so any rows can be rounded by themselves: the bytes are those that
 quantising the whole matrix on the same device gives.
@@ -15,11 +15,33 @@ import mlx.core as mx
 from mlxqwen.checkpoint.quantspec import QuantSpec
 from mlxqwen.checkpoint.stored import float_dtype
 
+from .distortion import Errors, error_of
+from .recipes import Rounding
+from .search import pack_codes, round_affine, search_affine
+
+__all__ = ["Affine", "Errors", "bounded_cache", "copy_packed", "error_of", "on_gpu", "round_rows"]
+
 _UNSIGNED: dict[int, mx.Dtype] = {1: mx.uint8, 2: mx.uint16, 4: mx.uint32}
 
+Affine = tuple[mx.array, mx.array]
 
-def round_rows(rows: mx.array, target: str, spec: QuantSpec | None) -> tuple[memoryview, ...]:
+
+def round_rows(
+    rows: mx.array,
+    target: str,
+    spec: QuantSpec | None,
+    rounding: Rounding = "nearest",
+    weights: mx.array | None = None,
+    affine: Affine | None = None,
+) -> tuple[memoryview, ...]:
     """Cast rows (any, width) to the safetensors dtype ``target``, then quantise them.
+
+    Args:
+        rounding: ``nearest`` is ``mx.quantize``; ``searched`` looks for scales and biases of less
+            error, in affine mode only: the others keep to ``mx.quantize``.
+        weights: Importance of each input, (1 or any, width), for the search.
+        affine: Learned scales and biases, each (any, groups), instead of both; codes are nearest
+            under them as stored.
 
     Returns:
         The bytes of (weight, scales[, biases]), or of the cast rows alone where ``spec`` is None.
@@ -28,7 +50,17 @@ def round_rows(rows: mx.array, target: str, spec: QuantSpec | None) -> tuple[mem
     if spec is None:
         mx.eval(rows)
         return (_bytes(rows),)
-    packed = mx.quantize(rows, group_size=spec.group_size, bits=spec.bits, mode=spec.mode)
+    if spec.mode == "affine" and affine is not None:
+        scales, biases = (part.astype(rows.dtype) for part in affine)
+        codes = round_affine(rows, spec, scales, biases)
+        packed = (pack_codes(codes, spec.bits), scales, biases)
+    elif spec.mode == "affine" and rounding == "searched":
+        packed = search_affine(rows, spec, weights)
+    else:
+        packed = tuple(
+            mx.quantize(rows, group_size=spec.group_size, bits=spec.bits, mode=spec.mode)
+        )
+    packed = tuple(mx.contiguous(part) for part in packed)
     mx.eval(packed)
     return tuple(_bytes(part) for part in packed)
 

@@ -117,7 +117,7 @@ def test_recipe_choices():
     assert choose_recipe(bits=8).default == QuantSpec(8, 64)
     assert choose_recipe(group_size=32).default == QuantSpec(4, 32)
     assert choose_recipe(mode="nvfp4").default == QuantSpec(4, 16, "nvfp4")
-    assert choose_recipe(bits=3).router == QuantSpec(8, 64)
+    assert choose_recipe(bits=3).spec("model.layers.0.mlp.gate", 128) == QuantSpec(8, 64)
     assert FAST.spec("model.layers.0.mlp.gate", 192) == QuantSpec(8, 64)
     assert FAST.spec("model.layers.0.mlp.gate_proj", 192) == QuantSpec(4, 64)
     assert FAST.spec("model.layers.0.mlp.gate_proj", 96) is None
