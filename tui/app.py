@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,12 +19,15 @@ from textual.widgets import TextArea
 
 from mlxqwen.errors import MlxqwenError
 
+from .actions.carry_out import HANDLERS
+from .actions.table import ACTIONS
 from .archive import Archive
 from .bridge import Bridge
 from .driver import TerminalDriver
 from .screens.chat import ChatScreen
 from .settings import conversations_file
 from .themes import DAY, NIGHT
+from .words import say
 
 QUIT_SECONDS = 2.0
 """Pressing Ctrl+C again within this time quits."""
@@ -80,18 +84,11 @@ class MlxqwenApp(App[None], inherit_bindings=False):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action by name, in the palette."""
-        chat = self._chat
-        yield SystemCommand("New chat", "Start an empty conversation", chat.action_new)
-        yield SystemCommand("Find", "A chat, or anything ever said in one", chat.action_find)
-        yield SystemCommand("Model", "Choose a model on this machine", chat.action_models)
-        yield SystemCommand("Answer again", "Keep both answers", chat.action_regenerate)
-        yield SystemCommand("Stop", "Stop the answer and keep what came", chat.action_stop)
-        yield SystemCommand("Fold thoughts", "Hide or show thinking", chat.action_fold)
-        yield SystemCommand("Delete chat", "It can be brought back", chat.action_delete)
-        yield SystemCommand("Undo delete", "Bring the last one back", chat.action_undo_delete)
-        yield SystemCommand("Theme", "Choose the colours", self.search_themes)
-        yield SystemCommand("Help", "All keys", chat.action_help)
-        yield SystemCommand("Quit", "Everything is saved", self.action_quit)
+        for action in ACTIONS:
+            if action.name in HANDLERS:
+                run = partial(self._chat.action_do, action.name)
+                title = say(f"action.{action.name}")
+                yield SystemCommand(title, say(f"action.{action.name}.help"), run)
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy through the terminal, and with a Mac's own tool: Terminal.app ignores the former."""
@@ -110,14 +107,14 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         if selected:
             self.copy_to_clipboard(selected)
             self.screen.clear_selection()
-            self.notify("Copied.", timeout=2)
+            self.notify(say("chat.copied"), timeout=2)
         elif self._chat.session.answer and not self._chat.session.answer.stopping:
             self._chat.session.stop()
         elif time.monotonic() - self._interrupted < QUIT_SECONDS:
             await self.action_quit()
         else:
             self._interrupted = time.monotonic()
-            self.notify("Press Ctrl+C again to quit.", timeout=QUIT_SECONDS)
+            self.notify(say("chat.quit_again"), timeout=QUIT_SECONDS)
 
     async def action_quit(self) -> None:
         """Save, let the engine go, leave."""

@@ -338,10 +338,10 @@ async def test_deleting_and_undoing(run_chat):
     async with run_chat() as chat:
         await chat.ask("precious")
         number = chat.session.conversation.id
-        chat.app._chat.action_delete()
+        chat.app._chat.action_do("delete")
         await chat.until(lambda: chat.session.conversation is None)
         assert await chat.app._archive.call(Store.conversations) == []
-        chat.app._chat.action_undo_delete()
+        chat.app._chat.action_do("undo")
         await chat.until(lambda: chat.session.conversation is not None)
         assert chat.session.conversation.id == number
 

@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 
 from mlxqwen.errors import OutputError
+from tui.actions.conversation import delete_conversation
 from tui.store import Store
 from tui.widgets.prompt import Prompt
 
@@ -42,7 +43,7 @@ async def test_deleting_a_chat_leaves_the_one_opened_meanwhile(run_chat):
         first = chat.session.conversation.id
         await chat.session.new()
         await chat.ask("second")
-        await chat.app._chat._delete(first)
+        await delete_conversation(chat.app._chat, first)
         assert chat.shown[0][1] == "second"
         await chat.app._chat._delete(chat.session.conversation.id)
         assert chat.shown == []

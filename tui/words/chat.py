@@ -9,6 +9,14 @@ CHAT: dict[str, tuple[str, str]] = {
     "chat.you": ("You", "Tu"),
     "chat.offline": ("OFFLINE", "OFFLINE"),
     "chat.copied": ("Copied.", "Copiato."),
+    "chat.deleted": (
+        "The chat is deleted. /undo brings it back.",
+        "La chat è eliminata. /undo la recupera.",
+    ),
+    "find.title": ("Find a chat", "Trova una chat"),
+    "find.hint": ("a title, or words from any message", "un titolo, o parole di un messaggio"),
+    "models.title": ("Models on this machine", "Modelli su questa macchina"),
+    "models.hint": ("a part of the name", "una parte del nome"),
     "chat.code_copied": (
         "Code block {number} is copied.",
         "Il blocco di codice {number} è copiato.",

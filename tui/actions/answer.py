@@ -1,0 +1,24 @@
+"""Actions on the answer: stop it, ask for another, fold its thoughts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..screens.chat import ChatScreen
+
+
+async def stop(chat: ChatScreen, argument: str) -> None:
+    """Stop the answer; with none, go back to the prompt."""
+    if not chat.session.stop():
+        chat.prompt.focus()
+
+
+async def regenerate(chat: ChatScreen, argument: str) -> None:
+    """Another answer to the last question."""
+    await chat.session.regenerate()
+
+
+async def fold(chat: ChatScreen, argument: str) -> None:
+    """Thoughts in or out of sight."""
+    chat.transcript.toggle_thinking()

@@ -1,0 +1,32 @@
+"""From an action's name to what it does. Handlers are coroutines of ``(chat, argument)``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+from . import answer, conversation, go
+
+if TYPE_CHECKING:
+    from ..screens.chat import ChatScreen
+
+Handler = Callable[["ChatScreen", str], Awaitable[None]]
+
+HANDLERS: Mapping[str, Handler] = {
+    "stop": answer.stop,
+    "regenerate": answer.regenerate,
+    "fold": answer.fold,
+    "new": conversation.new,
+    "delete": conversation.delete,
+    "undo": conversation.undo,
+    "search": go.search,
+    "models": go.models,
+    "theme": go.theme,
+    "help": go.help,
+    "quit": go.quit,
+}
+
+
+async def carry_out(chat: ChatScreen, name: str, argument: str = "") -> None:
+    """Do the action ``name``; ``argument`` is what followed its slash command."""
+    await HANDLERS[name](chat, argument)

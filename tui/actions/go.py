@@ -1,0 +1,52 @@
+"""Actions that open another page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..words import say
+
+if TYPE_CHECKING:
+    from ..screens.chat import ChatScreen
+
+
+async def search(chat: ChatScreen, argument: str) -> None:
+    """Titles of recent chats, or anything ever said in one."""
+    from ..screens.choices import chats
+    from ..screens.picker import Picker
+
+    def found(value: str | None) -> None:
+        if value:
+            conversation, _, message = value.partition(":")
+            chat.spawn(chat.open(int(conversation), int(message) if message else None))
+
+    chat.app.push_screen(Picker(say("find.title"), say("find.hint"), chats(chat)), found)
+
+
+async def models(chat: ChatScreen, argument: str) -> None:
+    """Another model on this machine."""
+    from ..screens.choices import local
+    from ..screens.picker import Picker
+
+    def chosen(name: str | None) -> None:
+        if name:
+            chat.session.choose_model(name)
+
+    chat.app.push_screen(Picker(say("models.title"), say("models.hint"), local(chat)), chosen)
+
+
+async def theme(chat: ChatScreen, argument: str) -> None:
+    """Choose the colours."""
+    chat.app.search_themes()
+
+
+async def help(chat: ChatScreen, argument: str) -> None:
+    """All keys and commands."""
+    from ..screens.help import HelpScreen
+
+    chat.app.push_screen(HelpScreen())
+
+
+async def quit(chat: ChatScreen, argument: str) -> None:
+    """Save, let the engine go, leave."""
+    await chat.app.action_quit()
