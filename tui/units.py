@@ -22,6 +22,13 @@ def age(seconds: float) -> str:
     )
 
 
+def clock(seconds: float) -> str:
+    """A span of time as a clock shows it: ``0:07``, ``12:31``, ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    hours, minutes = divmod(minutes, _MINUTE)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def count(tokens: int) -> str:
     """A token count as a meter shows it: ``980``, ``3.1k``, ``32k`` for 32,768."""
     if tokens and tokens % 1024 == 0:

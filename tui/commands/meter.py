@@ -1,0 +1,196 @@
+"""How far a long piece of work is: what every report of it adds up to, drawn or as numbers."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..units import clock, size
+from .output import cell
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from quantize.progress import Progress
+
+_WINDOW = 15.0  # seconds over which speed is averaged
+_SETTLED = 1.0  # seconds of a stage before its speed says anything
+_WORDS = {
+    "fetch": "fetch",
+    "plan": "read headers",
+    "calibrate": "calibrate",
+    "fit": "measure",
+    "refine": "refine",
+    "quantise": "quantise",
+    "check": "check",
+    "publish": "publish",
+}
+_NARROW = 60  # columns below which the bar gets a line of its own
+
+
+class Meter:
+    """Takes the reports of one run; knows its stages, speed, time left and peak memory.
+
+    It is itself what rich draws: a line for each stage that has ended, then the present one.
+    """
+
+    def __init__(self, title: str, now: Callable[[], float] = time.monotonic) -> None:
+        self._title = title
+        self._now = now
+        self._began = self._entered = now()
+        self._ended: list[tuple[str, float]] = []
+        self._samples: deque[tuple[float, int]] = deque()
+        self._last: Progress | None = None
+        self._stopping = False
+
+    def report(self, progress: Progress) -> None:
+        """Take in one report; they may come from any thread, one at a time."""
+        now = self._now()
+        if self._last is not None and progress.stage != self._last.stage:
+            if now - self._entered >= _SETTLED:
+                self._ended.append((self._last.stage, now - self._entered))
+            self._entered = now
+            self._samples.clear()
+        self._last = progress
+        self._samples.append((now, work_done(progress)))
+        while now - self._samples[0][0] > _WINDOW and len(self._samples) > 2:
+            self._samples.popleft()
+
+    def stop(self) -> None:
+        """The user asked for an end: what is drawn says so."""
+        self._stopping = True
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return self._now() - self._began
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes or units per second of late; None before that says anything."""
+        if not self._samples:
+            return None
+        (first, before), (_, after) = self._samples[0], self._samples[-1]
+        passed = self._now() - first
+        return (after - before) / passed if passed >= _SETTLED and after > before else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the present stage ends, as far as its speed tells."""
+        if self._last is None or self.rate is None:
+            return None
+        done, total = share(self._last)
+        return (total - done) / self.rate if total else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The last report as numbers; bytes, seconds, null where nothing is known yet."""
+        last = self._last
+        if last is None:
+            return {}
+        rate, left = self.rate, self.seconds_left
+        return {
+            "stage": last.stage,
+            "message": last.message,
+            "done": last.done,
+            "total": last.total,
+            "shards_done": last.shards_done,
+            "shards_total": last.shards_total,
+            "tensors_done": last.tensors_done,
+            "tensors_total": last.tensors_total,
+            "bytes_read": last.bytes_read,
+            "bytes_read_total": last.bytes_read_total,
+            "bytes_resumed": last.bytes_resumed,
+            "bytes_written": last.bytes_written,
+            "bytes_written_total": last.bytes_written_total,
+            "bytes_per_second": round(rate) if rate and last.bytes_read_total else None,
+            "seconds_left": None if left is None else round(left, 1),
+            "seconds": round(self.elapsed, 2),
+            "peak_memory": peak_memory(),
+        }
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        width = options.max_width
+        yield Text(self._title, style="bold", no_wrap=True, overflow="ellipsis")
+        for stage, seconds in self._ended:
+            done = Text.assemble(("✓ ", "green"), f"{_WORDS[stage]}  ", (clock(seconds), "dim"))
+            done.no_wrap = True
+            yield done
+        if self._last is None:
+            return
+        yield from self._present(self._last, width)
+
+    def _present(self, last: Progress, width: int) -> RenderResult:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        done, total = share(last)
+        label = Text("stopping" if self._stopping else _WORDS[last.stage], style="cyan")
+        percent = Text(f"{done / total:.0%}" if total else "")
+        bar = ProgressBar(total or None, done, pulse=not total and not self._stopping)
+        if width < _NARROW:
+            yield Text.assemble("● ", label, " ", percent)
+            yield bar
+        else:
+            line = Table.grid(padding=(0, 1), expand=True)
+            line.add_column(no_wrap=True)
+            line.add_column(ratio=1)
+            line.add_column(no_wrap=True, justify="right", min_width=4)
+            line.add_row(Text.assemble("● ", label), bar, percent)
+            yield line
+        for line in joined(list(self._facts(last)), width - 2):
+            yield Text(f"  {line}", style="dim", no_wrap=True, overflow="ellipsis")
+
+    def _facts(self, last: Progress) -> Iterator[str]:
+        if last.shards_total:
+            yield f"shard {min(last.shards_done + 1, last.shards_total)}/{last.shards_total}"
+        if last.tensors_total:
+            yield f"{last.tensors_done}/{last.tensors_total} tensors"
+        if last.bytes_read_total:
+            yield f"{size(last.bytes_read)} of {size(last.bytes_read_total)}"
+        elif last.total:
+            yield f"{last.done}/{last.total}"
+        if last.message:
+            yield cell(last.message)
+        rate, left = self.rate, self.seconds_left
+        if rate and last.bytes_read_total:
+            yield f"{rate / 1e9:.2f} GB/s"
+        yield f"{clock(self.elapsed)} passed"
+        if left is not None:
+            yield f"{clock(left)} left"
+        yield f"peak memory {size(peak_memory())}"
+
+
+def share(progress: Progress) -> tuple[int, int]:
+    """(done, of how much) of the present stage; (0, 0) where it counts nothing."""
+    if progress.bytes_read_total:
+        return progress.bytes_read, progress.bytes_read_total
+    return progress.done, progress.total
+
+
+def work_done(progress: Progress) -> int:
+    """What this run has done itself of the present stage, in bytes or units."""
+    return share(progress)[0] - progress.bytes_resumed
+
+
+def joined(facts: list[str], width: int) -> list[str]:
+    """Facts with dots between them, on as few lines of ``width`` as hold them whole."""
+    lines: list[str] = []
+    for fact in facts:
+        if lines and len(lines[-1]) + 3 + len(fact) <= width:
+            lines[-1] += f" · {fact}"
+        else:
+            lines.append(fact)
+    return lines
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held at once."""
+    amount = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return amount if sys.platform == "darwin" else amount * 1024
