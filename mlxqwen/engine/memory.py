@@ -150,6 +150,18 @@ def plan_directory(
     return _at_best(weights, config, name, context=context, budget=budget)
 
 
+def plan_sizes(
+    sizes: Mapping[str, int], config: ModelConfig, name: str, *, context: int | None = None
+) -> Plan:
+    """``plan`` for a model that is not written yet.
+
+    Args:
+        sizes: Bytes in memory of every tensor, by canonical name.
+    """
+    weights = _Weights(sizes, sum(sizes.values()), "derived")
+    return _at_best(weights, config, name, context=context, budget=None)
+
+
 def _plan_known(
     known: KnownModel,
     config: ModelConfig,
