@@ -10,12 +10,8 @@ first, then positioned reads and writes of row ranges.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import sys
-import threading
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -24,9 +20,8 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from ..errors import CheckpointError, OutputError
-
-if sys.platform == "darwin":
-    import fcntl
+from .disk import allocate, sync
+from .written import Written
 
 DTYPE_BYTES: Mapping[str, int] = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
@@ -121,21 +116,6 @@ def header_length(path: Path, prefix: bytes, size: int) -> int:
     return length
 
 
-def sync(descriptor: int) -> None:
-    """Bring a file's or folder's data to stable storage.
-
-    On macOS ``fsync`` leaves data in the drive's cache; F_FULLFSYNC flushes it, where the file
-    system knows it.
-    """
-    if sys.platform == "darwin":
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-            return
-        except OSError:
-            pass  # network and foreign file systems lack it: the next line is all there is
-    os.fsync(descriptor)
-
-
 class SafetensorsWriter:
     """Writes one file whose tensors are known beforehand, in any order and from any thread.
 
@@ -146,6 +126,8 @@ class SafetensorsWriter:
         path: A file that does not exist yet.
         tensors: Name, dtype and shape of each tensor in the order of their data.
         metadata: Strings for ``__metadata__``.
+        resume: Reopen the file of an earlier writer of the same tensors where there is one, and
+            never delete it. What it holds counts only as far as ``claim`` says.
 
     Raises:
         OutputError: The file exists, cannot be created, or does not fit on the disk.
@@ -156,18 +138,23 @@ class SafetensorsWriter:
         path: Path,
         tensors: Sequence[tuple[str, str, tuple[int, ...]]],
         metadata: Mapping[str, str],
+        *,
+        resume: bool = False,
     ) -> None:
         header, self._ranges, self.nbytes = layout_header(tensors, metadata)
+        self._written = Written(self._ranges, len(header))
+        self._keeps = resume
         self.path = path
-        self._lock = threading.Lock()
-        self._written: dict[str, list[tuple[int, int]]] = {name: [] for name in self._ranges}
+        fresh = 0 if resume else os.O_EXCL
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | fresh | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise _unwritable(path, error) from error
         self._open = True
         try:
-            _allocate(self._fd, self.nbytes)
+            if resume and os.fstat(self._fd).st_size > self.nbytes:
+                os.ftruncate(self._fd, self.nbytes)
+            allocate(self._fd, self.nbytes)
             self._put(header, 0)
         except BaseException as error:
             self.abort()
@@ -190,22 +177,63 @@ class SafetensorsWriter:
             self._put(view, begin + offset)
         except OSError as error:
             raise _unwritable(self.path, error) from error
-        with self._lock:
-            _add_range(self._written[name], offset, offset + view.nbytes)
+        self.claim(name, view.nbytes, offset=offset)
+
+    def claim(self, name: str, nbytes: int, *, offset: int = 0) -> None:
+        """Count these bytes of a tensor as written, because an earlier writer wrote them."""
+        self._written.add(name, offset, offset + nbytes)
+
+    def read(self, name: str, nbytes: int, *, offset: int = 0) -> bytearray:
+        """Bytes of a tensor as the file holds them now, written or not.
+
+        Raises:
+            OutputError: The file cannot be read or has become shorter.
+        """
+        return self.read_at(self._ranges[name][0] + offset, nbytes)
+
+    def read_at(self, position: int, nbytes: int) -> bytearray:
+        """``nbytes`` of the file from ``position`` on; raises as ``read``."""
+        data = bytearray()
+        while len(data) < nbytes:
+            size = min(nbytes - len(data), CALL_BYTES)
+            try:
+                more = os.pread(self._fd, size, position + len(data))
+            except OSError as error:
+                raise _unreadable(self.path, error.strerror) from error
+            if not more:
+                raise _unreadable(self.path, "it has become shorter")
+            data += more
+        return data
+
+    def prefix(self) -> int:
+        """Bytes from the file's beginning up to the first one that is not written."""
+        return self._written.prefix()
+
+    def sync(self) -> None:
+        """Bring all that is written to stable storage.
+
+        Raises:
+            OutputError: The sync failed.
+        """
+        try:
+            sync(self._fd)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
 
     def close(self) -> None:
         """Check that every byte was written, sync and close.
 
         Raises:
-            OutputError: A tensor has unwritten bytes (the file is deleted), or the sync failed.
+            OutputError: A tensor has unwritten bytes, or the sync failed; the file is deleted,
+                unless it is to be resumed.
         """
-        for name, (begin, end) in self._ranges.items():
-            if end > begin and self._written[name] != [(0, end - begin)]:
-                self.abort()
-                raise OutputError(
-                    f"{self.path} was closed with unwritten bytes in {name}.",
-                    "This is a fault of the program: please report it.",
-                )
+        missing = self._written.missing()
+        if missing is not None:
+            self.abort()
+            raise OutputError(
+                f"{self.path} was closed with unwritten bytes in {missing}.",
+                "This is a fault of the program: please report it.",
+            )
         try:
             sync(self._fd)
         except OSError as error:
@@ -215,11 +243,15 @@ class SafetensorsWriter:
         os.close(self._fd)
 
     def abort(self) -> None:
-        """Close without checks and delete the file; harmless when it is closed already."""
+        """Close without checks and delete the file, unless it is to be resumed.
+
+        Harmless when it is closed already.
+        """
         if self._open:
             self._open = False
             os.close(self._fd)
-            self.path.unlink(missing_ok=True)
+            if not self._keeps:
+                self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -335,33 +367,17 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return entries
 
 
-def _add_range(ranges: list[tuple[int, int]], begin: int, end: int) -> None:
-    """Insert [begin, end) into sorted, disjoint ``ranges`` and merge what touches it."""
-    first = bisect_left(ranges, begin, key=lambda r: r[1])
-    last = first
-    while last < len(ranges) and ranges[last][0] <= end:
-        begin, end = min(begin, ranges[last][0]), max(end, ranges[last][1])
-        last += 1
-    ranges[first:last] = [(begin, end)]
-
-
-def _allocate(descriptor: int, size: int) -> None:
-    if sys.platform == "darwin":
-        os.ftruncate(descriptor, size)  # no posix_fallocate there; a full disk shows on writing
-        return
-    try:
-        os.posix_fallocate(descriptor, 0, size)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-            raise
-        os.ftruncate(descriptor, size)  # a file system that cannot reserve space
-
-
 def truncated(path: Path, expected: int, actual: int, promise: str) -> CheckpointError:
     """The error for a file that is shorter than ``promise`` says."""
     return CheckpointError(
         f"{path} is truncated: {promise} {expected:,} bytes, but the file has {actual:,}.",
         "Download it again.",
+    )
+
+
+def _unreadable(path: Path, fault: str | None) -> OutputError:
+    return OutputError(
+        f"{path} cannot be read back: {fault}.", "Check the disk, or begin anew elsewhere."
     )
 
 

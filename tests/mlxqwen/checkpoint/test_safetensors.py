@@ -213,7 +213,7 @@ def test_error_inside_the_block_deletes_the_file(tmp_path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("step", ["_allocate", "os.pwrite", "sync"])
+@pytest.mark.parametrize("step", ["allocate", "os.pwrite", "sync"])
 def test_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch, step):
     def full(*_args: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -236,3 +236,40 @@ def test_short_writes_are_continued(tmp_path, monkeypatch):
         writer.write("a", bytes(range(100)))
     info = read_header(tmp_path / "a").tensors["a"]
     assert read_rows(info, 0, 1) == bytes(range(100))
+
+
+def test_a_resumed_file_keeps_what_was_written_and_counts_only_what_is_claimed(tmp_path):
+    path, tensors = tmp_path / "a", [("a", "U8", (4,)), ("empty", "U8", (0,)), ("b", "U8", (4,))]
+    first = SafetensorsWriter(path, tensors, {}, resume=True)
+    header = first.prefix()
+    first.write("a", b"12")
+    first.write("b", b"56", offset=0)
+    assert first.prefix() == header + 2
+    first.abort()
+    with path.open("ab") as file:
+        file.write(b"what does not belong")
+
+    second = SafetensorsWriter(path, tensors, {}, resume=True)
+    assert second.read("a", 2) + second.read("b", 4) == b"1256\0\0"
+    assert second.prefix() == header
+    second.claim("a", 2)
+    second.write("a", b"34", offset=2)
+    second.write("b", b"78", offset=2)
+    assert second.prefix() == header + 4
+    with pytest.raises(OutputError, match="unwritten bytes in b"):
+        second.close()
+    assert path.stat().st_size == header + 8
+    third = SafetensorsWriter(path, tensors, {}, resume=True)
+    third.claim("a", 4)
+    third.claim("b", 4)
+    third.close()
+    assert path.read_bytes()[header:] == b"12345678"
+
+
+def test_reading_back_a_file_that_was_cut_is_told(tmp_path):
+    path = tmp_path / "a"
+    writer = SafetensorsWriter(path, [("a", "U8", (4,))], {}, resume=True)
+    os.truncate(path, 10)
+    with pytest.raises(OutputError, match="has become shorter"):
+        writer.read("a", 4)
+    writer.abort()
