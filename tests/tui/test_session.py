@@ -8,7 +8,8 @@ import sqlite3
 import pytest
 
 from mlxqwen.errors import OutputError
-from tui.actions.conversation import delete_conversation
+from tui.actions.conversation import delete_conversation, undo
+from tui.screens.choices import chats
 from tui.store import Store
 from tui.widgets.prompt import Prompt
 
@@ -45,7 +46,7 @@ async def test_deleting_a_chat_leaves_the_one_opened_meanwhile(run_chat):
         await chat.ask("second")
         await delete_conversation(chat.app._chat, first)
         assert chat.shown[0][1] == "second"
-        await chat.app._chat._delete(chat.session.conversation.id)
+        await delete_conversation(chat.app._chat, chat.session.conversation.id)
         assert chat.shown == []
 
 
@@ -128,9 +129,9 @@ async def test_a_file_that_can_no_longer_be_read_leaves_the_chat_alive(run_chat)
         await chat.session.open(number)
         assert chat.shown == before
         await screen._list()
-        assert await screen._chats("first") == []
-        await screen._undo_delete()
-        await screen._delete(number)
+        assert await chats(screen)("first") == []
+        await undo(screen, "")
+        await delete_conversation(screen, number)
         assert chat.session.conversation.id == number
         assert all("malformed" in notice for notice in notices(chat))
         assert chat.app._exit is False
