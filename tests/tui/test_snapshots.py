@@ -58,7 +58,7 @@ def settled(app, conversation=None, *keys):
         while app._chat.session.loaded is None:
             await pilot.pause(0.02)
         if conversation is not None:
-            await app._chat._open(conversation)
+            await app._chat.open(conversation)
         await app.workers.wait_for_complete()
         await pilot.press(*keys)
         await pilot.pause(0.2)
