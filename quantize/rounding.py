@@ -17,7 +17,7 @@ from mlxqwen.checkpoint.stored import float_dtype
 
 from .distortion import Errors, error_of
 from .recipes import Rounding
-from .search import pack_codes, round_affine, search_affine
+from .search import round_affine, search_affine
 
 __all__ = ["Affine", "Errors", "bounded_cache", "copy_packed", "error_of", "on_gpu", "round_rows"]
 
@@ -52,8 +52,7 @@ def round_rows(
         return (_bytes(rows),)
     if spec.mode == "affine" and affine is not None:
         scales, biases = (part.astype(rows.dtype) for part in affine)
-        codes = round_affine(rows, spec, scales, biases)
-        packed = (pack_codes(codes, spec.bits), scales, biases)
+        packed = (round_affine(rows, spec, scales, biases), scales, biases)
     elif spec.mode == "affine" and rounding == "searched":
         packed = search_affine(rows, spec, weights)
     else:

@@ -1,48 +1,215 @@
-"""Scales and biases of less error than ``mx.quantize`` finds, in the very same format."""
+"""Scales and biases of less error than ``mx.quantize`` finds, in the very same format.
+
+``mx.quantize`` spans each group's smallest and largest weight. A narrower or shifted range often
+costs less: the few weights at its ends move further, all others less. Which range is best is not a
+smooth question, since every range has its own codes; so a few ranges are tried, each with the scale
+and bias that fit its codes best by least squares, and the best one is improved by finding codes and
+fitting in turn. All groups of a block are searched together, in columns, and each is independent of
+the others: the bytes do not depend on how rows are cut into blocks.
+
+With importance weights every sum is weighted, and more ranges are tried: where few weights matter,
+the best range can be much narrower.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import mlx.core as mx
 
 from mlxqwen.checkpoint.quantspec import QuantSpec
 
-# Codes that fill whole bytes together, by bits.
-_TOGETHER = {1: 8, 2: 4, 3: 8, 4: 2, 5: 8, 6: 4, 8: 1}
+from .packing import pack_columns
 
-
-def pack_codes(codes: mx.array, bits: int) -> mx.array:
-    """Codes (…, width), below 2**bits, as MLX packs them: (…, width · bits / 32) of uint32.
-
-    A row is one stream of bits, lowest first, in little-endian words.
-    """
-    together = _TOGETHER[bits]
-    wide = mx.uint64 if together * bits > 32 else mx.uint32
-    shifts = mx.arange(0, together * bits, bits).astype(wide)
-    parts = codes.reshape(-1, together).astype(wide) << shifts
-    nbytes = together * bits // 8
-    joined = parts.sum(axis=-1).astype(wide)
-    raw = joined.view(mx.uint8).reshape(-1, wide.size)[:, :nbytes]
-    packed = mx.contiguous(raw).reshape(*codes.shape[:-1], -1)
-    return packed.view(mx.uint32)
-
-
-def round_affine(rows: mx.array, spec: QuantSpec, scales: mx.array, biases: mx.array) -> mx.array:
-    """Codes (rows, width) in uint32, each the nearest under its group's scale and bias."""
-    grouped = rows.reshape(-1, spec.group_size).astype(mx.float32)
-    scale, bias = (part.reshape(-1, 1).astype(mx.float32) for part in (scales, biases))
-    return _nearest(grouped, scale, bias, 2**spec.bits - 1).astype(mx.uint32).reshape(rows.shape)
-
-
-def _nearest(grouped: mx.array, scale: mx.array, bias: mx.array, last: int) -> mx.array:
-    # A scale of zero restores every code to the bias.
-    inverse = mx.where(scale == 0, 0.0, 1 / scale)
-    codes = mx.clip(mx.round((grouped - bias) * inverse), 0, last)
-    return mx.where(mx.isnan(codes), 0, codes)
+# Where the range is put: how many steps of the widest range its two ends move inwards. The order
+# and the choice are greedy, by what each adds to those before it on Gaussian, Laplace and Student-t
+# weights of 3 to 6 bits; 256 starts find one per cent more than these.
+_STARTS = (
+    (0.25, 0.25),
+    (0.75, 0.0),
+    (0.0, 0.5),
+    (0.5, 0.0),
+    (0.25, 0.5),
+    (0.5, 0.25),
+    (-0.25, 0.5),
+    (0.0, 0.0),
+    (0.25, -0.25),
+    (0.0, 0.25),
+    (0.5, 0.5),
+    (0.0, 0.75),
+)
+_WEIGHTED_STARTS = (*_STARTS, (1.0, 0.25), (0.25, 1.0), (1.0, 1.0), (2.0, 0.5), (0.5, 2.0))
+_TURNS = 2
+# Weights searched at once: so that a dozen arrays of that size stay in a core's cache.
+_BLOCK = 1 << 19
+# A step below this has no inverse in float32, and no group of a model is so narrow.
+_SMALLEST = 1e-30
 
 
 def search_affine(
     rows: mx.array, spec: QuantSpec, weights: mx.array | None = None
 ) -> tuple[mx.array, mx.array, mx.array]:
-    """Packed codes, scales and biases of rows (any, width)."""
-    packed = mx.quantize(rows, group_size=spec.group_size, bits=spec.bits)
-    return packed[0], packed[1], packed[2]
+    """Packed codes, scales and biases of rows (any, width), shaped and typed as ``mx.quantize``.
+
+    No group's error, Σ weight · (w − ŵ)² with ŵ from scale and bias as stored, is above that of
+    ``mx.quantize``.
+
+    Args:
+        weights: How much each input counts, (1 or any, width), not negative; all alike by default.
+    """
+    width, group = rows.shape[-1], spec.group_size
+    take = max(1, _BLOCK // width)
+    blocks: list[list[mx.array]] = [[], [], []]
+    for start in range(0, rows.shape[0], take):
+        block = rows[start : start + take]
+        own = weights
+        if weights is not None:
+            own = weights if weights.shape[0] == 1 else weights[start : start + take]
+            own = mx.broadcast_to(own.astype(mx.float32), block.shape).reshape(-1, group)
+        parts = _search(block.reshape(-1, group), spec, own)
+        mx.eval(parts)
+        for collected, part in zip(blocks, parts, strict=True):
+            collected.append(part.reshape(block.shape[0], -1))
+    words, scales, biases = (mx.concatenate(parts) for parts in blocks)
+    return words, scales, biases
+
+
+def round_affine(rows: mx.array, spec: QuantSpec, scales: mx.array, biases: mx.array) -> mx.array:
+    """Packed codes of rows (any, width), each the nearest under its group's scale and bias."""
+    columns = rows.reshape(-1, spec.group_size).astype(mx.float32).T
+    scale, bias = (part.reshape(1, -1).astype(mx.float32) for part in (scales, biases))
+    # A scale of zero restores every code to the bias.
+    inverse = mx.where(scale == 0, 0.0, 1 / scale)
+    codes = _codes(columns, bias, inverse, 2**spec.bits - 1)
+    return pack_columns(codes, spec.bits).reshape(rows.shape[0], -1)
+
+
+def _search(
+    groups: mx.array, spec: QuantSpec, weights: mx.array | None
+) -> tuple[mx.array, mx.array, mx.array]:
+    """Of groups (n, group) with weights of the same shape."""
+    words, scales, biases = mx.quantize(groups, group_size=spec.group_size, bits=spec.bits)
+    floats = groups.astype(mx.float32)
+    restored = mx.dequantize(
+        words,
+        scales.astype(mx.float32),
+        biases.astype(mx.float32),
+        group_size=spec.group_size,
+        bits=spec.bits,
+    )
+    search = _Search.of(floats, weights, 2**spec.bits - 1)
+    before = search.error(mx.contiguous(restored.T))
+    fit = search.best_fit(_STARTS if weights is None else _WEIGHTED_STARTS)
+    error, scale, bias = search.stored(fit, groups.dtype, spec.bits)
+    inverse = mx.where(scale == 0, 0.0, 1 / scale)
+    codes = _codes(search.columns, bias, inverse, search.last)
+    # Written so that NaN, of a group without a range or a scale out of bounds, keeps the first.
+    better = (error < before).T
+    return (
+        mx.where(better, pack_columns(codes, spec.bits), words),
+        mx.where(better, scale.T.astype(groups.dtype), scales),
+        mx.where(better, bias.T.astype(groups.dtype), biases),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Ranges (1, n): ``gain`` is the weighted power that they explain, in steps squared."""
+
+    gain: mx.array
+    step: mx.array
+    low: mx.array
+
+    def or_better(self, other: _Fit) -> _Fit:
+        better = other.gain > self.gain
+        return _Fit(
+            mx.where(better, other.gain, self.gain),
+            mx.where(better, other.step, self.step),
+            mx.where(better, other.low, self.low),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Groups in columns (group, n), and the same ``centred``: in steps of the widest range, about
+    their weighted mean, which lies ``mean`` steps above the smallest weight."""
+
+    columns: mx.array
+    centred: mx.array
+    weights: mx.array | None
+    weighted: mx.array
+    smallest: mx.array
+    unit: mx.array
+    inverse: mx.array
+    mean: mx.array
+    last: int
+
+    @classmethod
+    def of(cls, groups: mx.array, weights: mx.array | None, last: int) -> _Search:
+        columns = mx.contiguous(groups.T)
+        smallest = columns.min(axis=0, keepdims=True)
+        unit = (columns.max(axis=0, keepdims=True) - smallest) * (1 / last)
+        inverse = mx.where(unit > _SMALLEST, 1 / unit, 0.0)
+        steps = (columns - smallest) * inverse
+        if weights is None:
+            mean = steps.mean(axis=0, keepdims=True)
+            centred = steps - mean
+            return cls(columns, centred, None, centred, smallest, unit, inverse, mean, last)
+        own = mx.contiguous(weights.T)
+        average = own.mean(axis=0, keepdims=True)
+        # Inputs that were never driven leave all choices open: then all weights count alike.
+        own = mx.where(average > 0, own / average, 1.0)
+        mean = (own * steps).mean(axis=0, keepdims=True)
+        centred = steps - mean
+        return cls(columns, centred, own, own * centred, smallest, unit, inverse, mean, last)
+
+    def fit(self, low: mx.array, step: mx.array) -> _Fit:
+        """Codes of a range, then least squares for them.
+
+        About the weighted mean of the weights the sums are small, and so is their rounding.
+        """
+        codes = _codes(self.centred, low, 1 / step, self.last) - self.last / 2
+        own = codes if self.weights is None else self.weights * codes
+        total = own.sum(axis=0, keepdims=True)
+        square = (own * codes).sum(axis=0, keepdims=True)
+        product = (self.weighted * codes).sum(axis=0, keepdims=True)
+        average = total / self.centred.shape[0]
+        spread = mx.maximum(square - total * average, 1e-6)
+        # Weights that fall together to a point, or back to front, are no range to go on from.
+        found = mx.maximum(product / spread, 1e-3)
+        return _Fit(product * found, found, -found * (average + self.last / 2))
+
+    def best_fit(self, starts: tuple[tuple[float, float], ...]) -> _Fit:
+        best: _Fit | None = None
+        for below, above in starts:
+            step = mx.array((self.last - below - above) / self.last)
+            fit = self.fit(below - self.mean, step)
+            best = fit if best is None else best.or_better(fit)
+        assert best is not None
+        for _ in range(_TURNS):
+            best = best.or_better(self.fit(best.low, best.step))
+        return best
+
+    def error(self, restored: mx.array) -> mx.array:
+        """(1, n) in squared steps."""
+        away = (self.columns - restored) * self.inverse
+        square = away * away
+        if self.weights is not None:
+            square = self.weights * square
+        return square.sum(axis=0, keepdims=True)
+
+    def stored(self, fit: _Fit, dtype: mx.Dtype, bits: int) -> tuple[mx.array, mx.array, mx.array]:
+        """Error, scale and bias (1, n), float32 numbers of ``dtype``."""
+        scale = (fit.step * self.unit).astype(dtype).astype(mx.float32)
+        # What the scale lost is made good at the middle of the weights, not at code 0.
+        codes = _codes(self.centred, fit.low, 1 / fit.step, self.last)
+        own = codes if self.weights is None else self.weights * codes
+        middle = self.smallest + self.mean * self.unit
+        bias = middle - scale * own.mean(axis=0, keepdims=True)
+        bias = bias.astype(dtype).astype(mx.float32)
+        codes = _codes(self.columns, bias, 1 / scale, self.last)
+        return self.error(scale * codes + bias), scale, bias
+
+
+def _codes(columns: mx.array, low: mx.array, inverse: mx.array, last: int) -> mx.array:
+    return mx.clip(mx.round((columns - low) * inverse), 0, last)
