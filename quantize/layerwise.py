@@ -43,6 +43,14 @@ def unchanged(module: str, matrix: Stored) -> Stored:
     return matrix
 
 
+Fetch = Callable[[Path], None]
+
+
+def is_here(shard: Path) -> None:
+    """The ``Fetch`` of a folder that has all its shards."""
+    del shard
+
+
 class _Replacing(Params):
     """``Params`` whose matrices pass through a ``Replace``."""
 
@@ -95,10 +103,13 @@ class Layerwise:
         dtype: What is computed in: float32 on the CPU, else what the norms are stored in.
     """
 
-    def __init__(self, directory: Directory, config: ModelConfig, layout: Layout) -> None:
+    def __init__(
+        self, directory: Directory, config: ModelConfig, layout: Layout, fetch: Fetch
+    ) -> None:
         self.directory = directory
         self.config = config
         self.layout = layout
+        self._fetch = fetch
         stored = float_dtype(layout.origins[f"{FINAL_NORM}.weight"].parts[0].dtype)
         self.dtype: mx.Dtype = device().compute_dtype(stored)
         self._rope: Rope = make_rope(config.rope, config.rotary_dims)
@@ -106,8 +117,12 @@ class Layerwise:
         self._head: Head | None = None
 
     @classmethod
-    def open(cls, source: Path | Directory) -> Self:
+    def open(cls, source: Path | Directory, *, fetch: Fetch = is_here) -> Self:
         """Reads headers and configuration only.
+
+        Args:
+            fetch: Called before a shard is read, and returns when it lies there (as
+                ``Supply.fetch``).
 
         Raises:
             CheckpointError: Files are missing, damaged or inconsistent.
@@ -115,7 +130,7 @@ class Layerwise:
         """
         directory = source if isinstance(source, Directory) else Directory.open(source)
         config = ModelConfig.parse(directory.config)
-        return cls(directory, config, read_layout(directory, config))
+        return cls(directory, config, read_layout(directory, config), fetch)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -190,6 +205,11 @@ class Layerwise:
         mx.eval(list(arrays_of(head)))
         return head
 
+    def norm(self) -> RMSNorm:
+        """The final norm, which stands before the output matrix."""
+        params = self._tensors([self.layout.origins[f"{FINAL_NORM}.weight"]]).params()
+        return RMSNorm.build(self.config, params, FINAL_NORM, self.config.hidden_size)
+
     def embed(self, tokens: mx.array) -> mx.array:
         """Token vectors, ``(B, L) -> (B, L, D)``; the table is kept until ``release``."""
         if self._embedding is None:
@@ -208,9 +228,12 @@ class Layerwise:
 
     def _tensors(self, origins: Iterable[Origin]) -> Tensors:
         wanted = list(origins)
-        paths = {view.info.path for o in wanted for part in o.parts for view in part.views}
+        found = {view.info.path for o in wanted for part in o.parts for view in part.views}
+        paths = tuple(sorted(found))
+        for path in paths:
+            self._fetch(path)
         # Opened anew each time: an array that stays here would keep what was read through it.
-        shards = LazyShards.open(tuple(sorted(paths)))
+        shards = LazyShards.open(paths)
         arrays: dict[str, mx.array] = {}
         for origin in wanted:
             arrays.update(origin_arrays(origin, shards))
