@@ -20,7 +20,8 @@ class Guidance:
         identity: SHA-256 in hex of everything below: a resumed run must find the same.
         importance: Mean square of each input channel on calibration text, float32: ``(in,)``, or
             ``(E, in)`` for stacked experts.
-        affine: Learned ``(scales, biases)``, float32, in the shapes of ``mx.quantize``.
+        affine: Learned ``(scales, biases)`` in the shapes of ``mx.quantize``, for the codes that
+            rounding finds with that importance.
     """
 
     identity: str = ""

@@ -17,7 +17,7 @@ from mlxqwen.checkpoint.stored import float_dtype
 
 from .distortion import Errors, error_of
 from .recipes import Rounding
-from .search import round_affine, search_affine
+from .search import search_affine
 
 __all__ = ["Affine", "Errors", "bounded_cache", "copy_packed", "error_of", "on_gpu", "round_rows"]
 
@@ -40,8 +40,8 @@ def round_rows(
         rounding: ``nearest`` is ``mx.quantize``; ``searched`` looks for scales and biases of less
             error, in affine mode only: the others keep to ``mx.quantize``.
         weights: Importance of each input, (1 or any, width), for the search.
-        affine: Learned scales and biases, each (any, groups), instead of both; codes are nearest
-            under them as stored.
+        affine: Learned scales and biases, each (any, groups), in place of those found. The codes
+            stay: they are what the scales were learned for.
 
     Returns:
         The bytes of (weight, scales[, biases]), or of the cast rows alone where ``spec`` is None.
@@ -50,15 +50,14 @@ def round_rows(
     if spec is None:
         mx.eval(rows)
         return (_bytes(rows),)
-    if spec.mode == "affine" and affine is not None:
-        scales, biases = (part.astype(rows.dtype) for part in affine)
-        packed = (round_affine(rows, spec, scales, biases), scales, biases)
-    elif spec.mode == "affine" and rounding == "searched":
+    if spec.mode == "affine" and rounding == "searched":
         packed = search_affine(rows, spec, weights)
     else:
         packed = tuple(
             mx.quantize(rows, group_size=spec.group_size, bits=spec.bits, mode=spec.mode)
         )
+    if spec.mode == "affine" and affine is not None:
+        packed = (packed[0], *(part.astype(rows.dtype) for part in affine))
     packed = tuple(mx.contiguous(part) for part in packed)
     mx.eval(packed)
     return tuple(_bytes(part) for part in packed)
