@@ -72,12 +72,13 @@ class Evaluation:
         """One sentence in plain words."""
         d = self.divergence
         words = next(words for limit, words in _VERDICTS if d.kl.value < limit)
+        size = f"{self.bits:.2f} bits per weight"
+        share = percent(self.nbytes / self.source_nbytes, 0)
         return (
-            f"At {self.bits:.2f} bits per weight ({self.nbytes / self.source_nbytes:.0%} of the "
-            f"source's bytes) this is {words} its source: both find the same next token most "
-            f"likely in {d.top1.value:.1%} of the places, and where the source would write it, "
-            f"each token surprises this model by {number(d.kl.value)} nats more "
-            f"(perplexity {_change(d.perplexity_ratio.value)})."
+            f"At {size} ({share} of the source's bytes) this is {words} its source: both find the "
+            f"same next token most likely in {percent(d.top1.value)} of the places, and where the "
+            f"source would write it, each token surprises this model by {number(d.kl.value)} nats "
+            f"more (perplexity {_change(d.perplexity_ratio.value)})."
         )
 
     def rows(self) -> tuple[tuple[str, str, str], ...]:
@@ -221,6 +222,11 @@ def number(value: float) -> str:
     return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}"
 
 
+def percent(share: float, digits: int = 1) -> str:
+    """0.953 as 95.3 %."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def _mean(mean: Mean, scale: float = 1) -> str:
     if math.isnan(mean.error):
         return number(mean.value * scale)
@@ -233,11 +239,11 @@ def _mean(mean: Mean, scale: float = 1) -> str:
 def _change(ratio: float) -> str:
     if not math.isfinite(ratio):
         return "beyond all bounds"
-    return f"{ratio - 1:+.1%}"
+    return f"{100 * (ratio - 1):+.1f} %"
 
 
 def _share(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2%}"
+    return "–" if math.isnan(value) else percent(value, 2)
 
 
 def _cosine(value: float) -> str:
