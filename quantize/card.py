@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlxqwen import __version__
+from mlxqwen.checkpoint.directory import Directory
 
+from .manifest import TensorError
 from .plan import Plan
-from .recipes import Recipe
+from .supply import Supply
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _SNAPSHOT = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)")
@@ -17,17 +19,27 @@ _SNAPSHOT = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)")
 _PLAIN = re.compile(r"[A-Za-z0-9][\w./:+-]*")
 _LICENCE_KEYS = ("license", "license_name", "license_link")
 
+# Modules that the card shows because rounding changed them most.
+_WORST = 5
 
-def model_card(source: Path, config: Mapping[str, object], recipe: Recipe, plan: Plan) -> str:
-    """The card's text. Licence and base model come from the source, where it tells them."""
-    base = base_model(source, config)
+
+def model_card(supply: Supply, plan: Plan, tensors: Mapping[str, TensorError]) -> str:
+    """The card's text. Licence and base model come from the source, where it tells them.
+
+    Args:
+        tensors: The sampled errors by module.
+    """
+    directory = supply.directory
+    base = base_model(supply)
     default = plan.quantization.default
     front = ["library_name: mlx", "pipeline_tag: text-generation"]
-    front += [f"{key}: {value}" for key, value in source_licence(source).items()]
+    front += [f"{key}: {value}" for key, value in source_licence(directory.path).items()]
     if base is not None:
         front += [f"base_model: {base}", "base_model_relation: quantized"]
     front += ["tags:", "- mlx", f"- {default.bits}-bit"]
-    origin = f"[{base}](https://huggingface.co/{base})" if base else f"`{source.resolve().name}`"
+    name = source_name(supply)
+    origin = f"[{base}](https://huggingface.co/{base})" if base else f"`{name}`"
+    revision = f" at commit `{supply.revision}`" if supply.revision else ""
     others = sum(spec is not None for spec in plan.quantization.overrides.values())
     kept = len(plan.quantization.overrides) - others
     return "\n".join(
@@ -36,29 +48,48 @@ def model_card(source: Path, config: Mapping[str, object], recipe: Recipe, plan:
             *front,
             "---",
             "",
-            f"# {origin}, quantised for MLX",
+            f"# {name.rpartition('/')[2]}, quantised for MLX",
             "",
-            f"Made from {origin} with mlxqwen {__version__}, recipe `{recipe.name}`: "
-            f"{default.mode} {default.bits}-bit in groups of {default.group_size}; "
-            f"{others} modules with another width, {kept} left unquantised. "
+            f"Made from {origin}{revision} with mlxqwen {__version__}.",
+            "",
+            f"Recipe {plan.recipe.describe()}. {default.mode} {default.bits}-bit in groups of "
+            f"{default.group_size}; {others} modules with another width, {kept} left unquantised. "
             f"{plan.bits_per_weight:.3f} bits per weight, {plan.tensor_bytes:,} bytes of weights.",
+            "",
+            *_error_table(tensors),
+            "## Use",
             "",
             "```shell",
             "mlxqwen chat PATH",
             "mlx_lm.generate --model PATH --prompt 'Hello'",
             "```",
             "",
+            "`mlxqwen verify PATH` compares every file with `mlxqwen.json`, which also says how "
+            "far each module is from the original.",
+            "",
         ]
     )
 
 
-def base_model(source: Path, config: Mapping[str, object]) -> str | None:
-    """The hub id of the source: from its place in the hub's cache, or from its configuration."""
-    for part in source.absolute().parts:
+def source_name(supply: Supply) -> str:
+    """A hub id, or a folder's name without the path, which is nobody's business."""
+    if supply.revision:
+        return supply.name
+    return base_model(supply) or supply.directory.path.resolve().name
+
+
+def base_model(supply: Supply) -> str | None:
+    """The hub id of the source, where it is known."""
+    return supply.name if supply.revision else known_base(supply.directory)
+
+
+def known_base(directory: Directory) -> str | None:
+    """The hub id of a folder: from its place in the hub's cache, or from its configuration."""
+    for part in directory.path.absolute().parts:
         match = _SNAPSHOT.fullmatch(part)
         if match:
             return f"{match['owner']}/{match['name']}"
-    name = config.get("_name_or_path")
+    name = directory.config.get("_name_or_path")
     return name if isinstance(name, str) and _HUB_ID.fullmatch(name) else None
 
 
@@ -79,3 +110,26 @@ def source_licence(source: Path) -> dict[str, str]:
         if key in _LICENCE_KEYS and _PLAIN.fullmatch(plain):
             found[key] = plain
     return {}
+
+
+def _error_table(tensors: Mapping[str, TensorError]) -> list[str]:
+    """Mean and extremes of what rounding did."""
+    if not tensors:
+        return []
+    mean = sum(t.relative_mse for t in tensors.values()) / len(tensors)
+    worst = sorted(tensors.items(), key=lambda item: (-item[1].relative_mse, item[0]))[:_WORST]
+    rows = [
+        f"| `{name}` | {error.bits} | {error.relative_mse:.3%} | {error.cosine:.5f} |"
+        for name, error in worst
+    ]
+    return [
+        "## Error of the weights",
+        "",
+        f"Rounding changed the weights of {len(tensors)} modules by {mean:.3%} of their squares on "
+        "average (on sampled rows); most in these:",
+        "",
+        "| module | bits | squared error / squares | cosine |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]

@@ -1,56 +1,91 @@
-"""The folder ``OUT.partial``: everything is written there and appears as ``OUT`` by one rename.
+"""The folder ``OUT.partial``: work lies there until its finished half appears as ``OUT``.
 
-A marker file in it tells our own folder from anybody else's, and a lock on that file tells a
-running quantisation from a dead one. The system drops the lock with the process, however it ends.
+::
+
+    OUT.partial/.mlxqwen-partial   marks the folder as ours and is locked while someone works
+    OUT.partial/journal            what was asked for, and what of it is on disk (journal.py)
+    OUT.partial/source/            downloaded shards that are freed as soon as they are used
+    OUT.partial/output/            the model; one rename makes it OUT
+
+It survives errors, Ctrl-C and power loss, so that the same command continues. The system drops the
+lock with the process, however it ends. ``OUT`` never holds a file of the work, and ``output`` has
+no configuration before its weights are complete, so nothing unfinished can be taken for a model.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
+from collections.abc import Set
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mlxqwen.checkpoint.safetensors import sync
-from mlxqwen.errors import OutputError
+from mlxqwen.checkpoint.disk import sync
+from mlxqwen.errors import CheckpointError, OutputError
+
+from .manifest import read_manifest
 
 MARKER = ".mlxqwen-partial"
+JOURNAL = "journal"
+
+# What a supply writes first into its folder, see mlxqwen.hub.supply.
+SUPPLY_NOTES = "hub.json"
 
 
 class PartialFolder:
-    """As a context manager it creates and locks the folder, and removes it unless published.
+    """As a context manager it creates or reopens the folder and locks it.
+
+    On an error it stays as it is, unless there is nothing in it that is worth keeping.
 
     Args:
         output: The final folder, which must not exist.
+        restart: Forget what an earlier run did.
+
+    Attributes:
+        path: ``OUT.partial``.
+        files: Where the model's files go.
+        source: Where a supply may keep shards that it frees again.
+        journal: The journal's file.
+        finished: An earlier run published ``output`` and ended before it could clear up.
 
     Raises:
         OutputError: On entry: ``output`` exists, its ``.partial`` is not ours or is in use, or it
             cannot be created.
     """
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, *, restart: bool = False) -> None:
         self.output = output.resolve()
         self.path = self.output.parent / f"{self.output.name}.partial"
+        self.files = self.path / "output"
+        self.source = self.path / "source"
+        self.journal = self.path / JOURNAL
+        self.finished = False
+        self._restart = restart
         self._lock = -1
-        self._published = False
 
     def __enter__(self) -> Self:
-        self._refuse_existing()
+        if not self.is_remains():
+            self._refuse_existing()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.mkdir(exist_ok=True)
-            self._refuse_foreign()
-            self._lock = os.open(self.path / MARKER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                self._take_lock()
-                self._remove_all_but_marker()
-            except BaseException:
-                os.close(self._lock)
-                raise
+            self._create()
         except OSError as error:
             raise unwritable(self.path, error) from error
+        try:
+            # Once more under the lock: meanwhile another process may have finished.
+            self.finished = self.is_remains() and not self._restart
+            if not self.finished:
+                self._refuse_existing()
+                self._prepare()
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                self._clear_if_worthless()
+            os.close(self._lock)
+            if isinstance(error, OSError):
+                raise unwritable(self.path, error) from error
+            raise
         return self
 
     def __exit__(
@@ -59,54 +94,137 @@ class PartialFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._published:
-            # A file that cannot be removed must not hide why we are here; the next run removes it.
-            shutil.rmtree(self.path, ignore_errors=True)
+        # What cannot be removed must not hide why we are here; the next run removes it.
+        with contextlib.suppress(OSError):
+            self._clear_if_worthless()
         os.close(self._lock)
 
     def write(self, name: str, data: bytes) -> None:
-        """Create a file in the folder and sync it.
+        """Write one of the model's files, over whatever an earlier run left of it, and sync it.
 
         Raises:
             OutputError: The disk is full or the write failed.
         """
-        path = self.path / name
+        path = self.files / name
         try:
-            with path.open("xb") as file:
-                file.write(data)
-                file.flush()
-                sync(file.fileno())
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            descriptor = os.open(path, flags, 0o666)
+            try:
+                write_all(descriptor, data)
+                sync(descriptor)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise unwritable(path, error) from error
 
+    def keep_only(self, names: Set[str]) -> None:
+        """Remove whatever else lies among the model's files: loaders take every file they match.
+
+        Raises:
+            OutputError: Something could not be removed.
+        """
+        try:
+            for entry in self.files.iterdir():
+                if entry.name not in names:
+                    _remove(entry)
+        except OSError as error:
+            raise unwritable(self.files, error) from error
+
+    def sync_files(self) -> None:
+        """Make the names of the model's files stable; their data must be synced already.
+
+        Raises:
+            OutputError: The sync failed.
+        """
+        try:
+            sync_folder(self.files)
+        except OSError as error:
+            raise unwritable(self.files, error) from error
+
     def publish(self) -> None:
-        """Sync the folder and rename it; its files must be synced already.
+        """Rename the model's files, which must be synced, to ``output``, and remove the rest.
 
         Raises:
             OutputError: ``output`` has appeared meanwhile, or the rename failed.
         """
         self._refuse_existing()
         try:
-            _sync_folder(self.path)
-            self.path.rename(self.output)
-            self._published = True
-            # After the rename: a folder without its marker would not be known as ours any more.
-            (self.output / MARKER).unlink()
-            _sync_folder(self.output)
-            _sync_folder(self.output.parent)
+            sync_folder(self.files)
+            self.files.rename(self.output)
+            sync_folder(self.output.parent)
+            sync_folder(self.path)
         except OSError as error:
             raise unwritable(self.output, error) from error
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove the folder, the marker last: without it, it would not be known as ours."""
+        # The model stands complete: what cannot be removed now, the next run removes.
+        with contextlib.suppress(OSError):
+            self._clear()
+
+    def _create(self) -> None:
+        """Makes and locks the folder."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            self.path.mkdir(exist_ok=True)
+            self._refuse_foreign()
+            marker = self.path / MARKER
+            try:
+                self._lock = os.open(marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except FileNotFoundError:
+                continue
+            try:
+                self._take_lock()
+                # A process that just finished may have removed the file that we now hold.
+                if marker.exists() and os.path.samestat(os.fstat(self._lock), marker.stat()):
+                    return
+            except BaseException:
+                os.close(self._lock)
+                raise
+            os.close(self._lock)
+
+    def _prepare(self) -> None:
+        if self._restart:
+            # First of all: with its journal gone, nothing left behind counts as done.
+            self.journal.unlink(missing_ok=True)
+            sync_folder(self.path)
+            self._remove_all_but(MARKER)
+        elif not self.journal.exists():
+            self._remove_all_but(MARKER, self.source.name)
+        self.files.mkdir(exist_ok=True)
+        sync_folder(self.path)
+        sync_folder(self.path.parent)
+
+    def is_remains(self) -> bool:
+        """Whether ``output`` was published by a run that ended before it could clear up."""
+        return (
+            self.output.is_dir()
+            and (self.path / MARKER).is_file()
+            and self.journal.is_file()
+            and not self.files.exists()
+        )
 
     def _refuse_existing(self) -> None:
-        if self.output.exists():
-            raise OutputError(
-                f"{self.output} exists already.", "Remove it or choose another output folder."
-            )
+        if not (self.output.exists() or self.output.is_symlink()):
+            return
+        what = "exists already"
+        try:
+            manifest = read_manifest(self.output)
+        except CheckpointError:
+            manifest = None
+        if manifest is not None:
+            what = f"exists already: {manifest.source.name}, finished with recipe {manifest.name}"
+        raise OutputError(
+            f"{self.output} {what}.", "Use it, remove it, or choose another output folder."
+        )
 
     def _refuse_foreign(self) -> None:
         names = {entry.name for entry in self.path.iterdir()}
-        # An empty folder is what a run that died in its first instant leaves.
-        if self.path.is_symlink() or (names and MARKER not in names):
+        # An empty folder is what a run that died in its first instant leaves; one with nothing but
+        # a supply's shards, what one leaves that had only begun to fetch.
+        fetched = names == {self.source.name} and (self.source / SUPPLY_NOTES).is_file()
+        if self.path.is_symlink() or (names and MARKER not in names and not fetched):
             raise OutputError(
                 f"{self.path} exists and was not made by mlxqwen.",
                 "Remove it or choose another output folder.",
@@ -121,14 +239,36 @@ class PartialFolder:
                 "Wait until it ends, or choose another output folder.",
             ) from error
 
-    def _remove_all_but_marker(self) -> None:
+    def _clear_if_worthless(self) -> None:
+        if (self.path / MARKER).exists() and not (self.journal.exists() or self.source.exists()):
+            self._clear()
+
+    def _clear(self) -> None:
+        self._remove_all_but(MARKER)
+        sync_folder(self.path)
+        (self.path / MARKER).unlink()
+        self.path.rmdir()
+
+    def _remove_all_but(self, *names: str) -> None:
         for entry in self.path.iterdir():
-            if entry.name == MARKER:
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+            if entry.name not in names:
+                _remove(entry)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of ``data`` at the file's position; raises OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder stable; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:
@@ -139,9 +279,8 @@ def unwritable(path: Path, error: OSError) -> OutputError:
     )
 
 
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()

@@ -1,90 +1,87 @@
-"""From a checkpoint to a published folder: read, round and write in row chunks, then rename.
-
-Chunks are independent (positioned reads, groups along rows, positioned writes), so a few threads
-take them one by one: while one waits for the disk another rounds. Memory is the threads' chunks,
-whatever the model's size; experts go straight into their slots of the stacked tensors.
-"""
+"""From a checkpoint to a published folder: pin, stream, describe, rename."""
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
+from hashlib import sha256
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from mlxqwen.checkpoint.directory import INDEX_NAME, Directory
-from mlxqwen.checkpoint.numbers import packed_rows, part_rows
-from mlxqwen.checkpoint.quantspec import format_quantization
-from mlxqwen.checkpoint.safetensors import SafetensorsWriter
-from mlxqwen.checkpoint.stored import FileReader
+from mlxqwen import __version__
+from mlxqwen.device import device
 from mlxqwen.errors import CheckpointError, OutputError
-from mlxqwen.model.config import ModelConfig
 
-from .card import model_card
-from .configuration import output_config
+from .card import model_card, source_name
+from .companions import config_file, copied_files, index_file
+from .guidance import NO_GUIDANCE, Guidance
+from .journal import Journal, Pin
+from .manifest import MANIFEST_NAME, FileHash, Manifest, Source, TensorError, read_manifest
 from .partial import PartialFolder
-from .plan import METADATA, Job, Plan, make_plan
-from .progress import Progress, Result, Stage
+from .plan import Plan, make_plan
+from .progress import Report, Result
 from .recipes import FAST, Recipe
-from .rounding import bounded_cache, copy_packed, on_gpu, round_rows
-
-# Copied byte for byte: a rewritten tokenizer or template is a different one for other programs.
-COMPANIONS = (
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "LICENSE",
-    "LICENSE.txt",
-    "LICENSE.md",
-    "NOTICE",
-)
+from .reporting import Reporter
+from .rounding import Errors
+from .schedule import BATCH_BYTES, Batch, make_schedule, schedule_digest
+from .space import check_space
+from .stream import Streamed, stream
+from .supply import Folder, Supply
 
 CHUNK_BYTES = 16 << 20
-_CACHE_BYTES = 128 << 20
 
 
 def quantise(
-    source: Path,
-    output: Path,
+    source: Path | Supply,
+    output: Path | PartialFolder,
     *,
     recipe: Recipe = FAST,
-    progress: Callable[[Progress], None] | None = None,
+    guidance: Guidance = NO_GUIDANCE,
+    restart: bool = False,
+    notes: Mapping[str, Any] | None = None,
+    progress: Report | None = None,
 ) -> Result:
-    """Quantise the checkpoint in ``source`` into the new folder ``output``.
+    """Quantise a checkpoint into the new folder ``output``.
 
     Peak memory is a few chunks of 16 MiB. ``output`` appears complete or not at all; until then
-    the work lies in ``output`` + ``.partial``, which is removed on any error and on Ctrl-C.
+    the work lies in ``output`` + ``.partial``. However a run ends, calling this again with the same
+    arguments continues it, and the result is the same to the byte.
 
     Args:
-        progress: Called in this thread after each chunk.
+        source: A folder, or any supply of shards.
+        output: The new folder; or, entered already, the unfinished folder in front of it, where a
+            supply keeps its shards there. (``restart`` is then its own affair.)
+        guidance: What calibration and refinement found.
+        restart: Begin anew where an earlier run left an unfinished folder.
+        notes: What else the manifest should hold; JSON.
+        progress: Called in this thread after each chunk, and while a download is waited for.
 
     Raises:
-        CheckpointError: The source is incomplete or damaged.
+        CheckpointError: The source is incomplete or damaged, or has numbers that are not finite.
         UnsupportedModel: Its architecture or layout is not read here, or it is quantised already.
-        OutputError: ``output`` exists, is being written by another process, or does not fit.
+        OutputError: ``output`` exists, is being written by another process, does not fit, or was
+            begun with another source, recipe or version.
+        HubError: A shard could not be fetched.
     """
     started = time.perf_counter()
-    directory = Directory.open(source)
-    plan = make_plan(directory, recipe)
-    with PartialFolder(output) as folder:
-        _check_space(folder.path, plan, source)
-        reporter = _Reporter(plan, progress)
-        reporter.report("plan")
-        _write_shards(plan, folder.path, reporter)
-        reporter.report("publish")
-        _write_companions(directory, recipe, plan, folder)
-        folder.publish()
+    supply = Folder.open(source) if isinstance(source, Path) else source
+    plan = make_plan(supply.directory, recipe)
+    schedule = make_schedule(
+        plan, supply.directory.shards, chunk_bytes=CHUNK_BYTES, batch_bytes=BATCH_BYTES
+    )
+    pin = _pin(supply, plan, guidance, schedule)
+    with ExitStack() as stack:
+        if isinstance(output, PartialFolder):
+            folder = output
+        else:
+            refuse_finished(output, pin)
+            folder = stack.enter_context(PartialFolder(output, restart=restart))
+        if folder.finished:
+            _finish(folder, pin)
+        else:
+            _make(supply, plan, schedule, folder, pin, guidance, notes or {}, progress)
     return Result(
         path=folder.output,
         shards=len(plan.shards),
@@ -97,117 +94,131 @@ def quantise(
     )
 
 
-class _Reporter:
-    """Counts finished jobs and tells the caller."""
+def refuse_finished(output: Path, pin: Pin) -> None:
+    """Say so where ``output`` is the very result that is asked for.
 
-    def __init__(self, plan: Plan, progress: Callable[[Progress], None] | None) -> None:
-        self._plan = plan
-        self._progress = progress
-        self._tensors = self._read = self._written = 0
-        self._rows: Counter[tuple[str, int]] = Counter()
-
-    def finish(self, job: Job, written: int) -> None:
-        piece = (job.step.tensor.name, job.piece.row)
-        self._rows[piece] += job.stop - job.start
-        self._tensors += self._rows[piece] == job.piece.rows
-        self._read += job.nbytes
-        self._written += written
-        self.report("quantise")
-
-    def report(self, stage: Stage) -> None:
-        if self._progress is None:
-            return
-        plan = self._plan
-        self._progress(
-            Progress(
-                stage,
-                self._tensors,
-                plan.source_tensors,
-                self._read,
-                plan.source_bytes,
-                self._written,
-                plan.tensor_bytes,
-                plan.notices,
-            )
-        )
-
-
-def _check_space(folder: Path, plan: Plan, source: Path) -> None:
-    copied = sum((source / n).stat().st_size for n in COMPANIONS if (source / n).is_file())
-    need = plan.output_bytes + copied
-    free = shutil.disk_usage(folder).free
-    if need > free:
-        raise OutputError(
-            f"{folder.parent} has {free / 1e9:,.2f} GB free, but the output needs "
-            f"{need / 1e9:,.2f} GB.",
-            "Free space there or choose another output folder.",
-        )
-
-
-def _write_shards(plan: Plan, folder: Path, reporter: _Reporter) -> None:
-    with ExitStack() as stack:
-        stack.enter_context(bounded_cache(_CACHE_BYTES))
-        reader = FileReader()
-        writers = [
-            stack.enter_context(SafetensorsWriter(folder / s.name, s.tensors, METADATA))
-            for s in plan.shards
-        ]
-
-        def run(job: Job) -> int:
-            step, part, span = job.step, job.piece.part, (job.start, job.stop)
-            if step.spec is not None and part.spec == step.spec:
-                # The numbers have that form already: rounding again could only move them.
-                parts = copy_packed(packed_rows(part, reader, *span), step.dtype)
-            else:
-                rows = part_rows(part, reader, *span, plus_one=step.tensor.plus_one)
-                parts = round_rows(rows, step.dtype, step.spec)
-            for out, data in zip(step.outputs, parts, strict=True):
-                writers[job.shard].write(out.name, data, offset=job.row * out.row_bytes)
-            return sum(data.nbytes for data in parts)
-
-        # A GPU works through one queue: two threads keep it busy. A core rounds by itself.
-        threads = 2 if on_gpu() else min(4, os.cpu_count() or 1)
-        with _pool(threads) as pool:
-            futures: dict[Future[int], Job] = {
-                pool.submit(run, job): job for job in plan.jobs(CHUNK_BYTES)
-            }
-            for future in as_completed(futures):
-                reporter.finish(futures.pop(future), future.result())
-
-
-@contextmanager
-def _pool(threads: int) -> Generator[ThreadPoolExecutor]:
-    """Threads that on an error or Ctrl-C finish their present chunk and begin no other."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="quantise")
+    Raises:
+        OutputError: It is.
+    """
+    if PartialFolder(output).is_remains():
+        return
     try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        manifest = read_manifest(output)
+    except CheckpointError:
+        return
+    if manifest is not None and manifest.pin == pin.digest():
+        raise OutputError(
+            f"{output} is finished already, from this very source with recipe {pin.recipe}.",
+            "Nothing is left to do; `mlxqwen verify` checks its files.",
+        )
 
 
-def _write_companions(
-    directory: Directory, recipe: Recipe, plan: Plan, folder: PartialFolder
+def _pin(supply: Supply, plan: Plan, guidance: Guidance, schedule: tuple[Batch, ...]) -> Pin:
+    return Pin(
+        source=supply.name,
+        revision=supply.revision,
+        identity=supply.identity,
+        recipe=plan.recipe.name,
+        choices=plan.recipe.digest(),
+        guidance=guidance.identity,
+        mlx=metadata.version("mlx"),
+        device=device().kind,
+        work=schedule_digest(plan, schedule),
+    )
+
+
+def _finish(folder: PartialFolder, pin: Pin) -> None:
+    """An earlier run ended between the rename and clearing up: only the latter is left.
+
+    Raises:
+        OutputError: What it finished is something else than what is asked for now.
+    """
+    folder.clear()
+    manifest = read_manifest(folder.output)
+    if manifest is None or manifest.pin != pin.digest():
+        raise OutputError(
+            f"{folder.output} exists already, finished by an earlier command.",
+            "Use it, remove it, or choose another output folder.",
+        )
+
+
+def _make(
+    supply: Supply,
+    plan: Plan,
+    schedule: tuple[Batch, ...],
+    folder: PartialFolder,
+    pin: Pin,
+    guidance: Guidance,
+    notes: Mapping[str, Any],
+    progress: Report | None,
 ) -> None:
-    source = directory.path
-    for name in COMPANIONS:
-        if (source / name).is_file():
-            try:
-                data = (source / name).read_bytes()
-            except OSError as error:
-                raise CheckpointError(
-                    f"{source / name} cannot be read: {error.strerror}.", "Check its permissions."
-                ) from error
-            folder.write(name, data)
-    block = format_quantization(plan.quantization)
-    config = output_config(directory.config, ModelConfig.parse(directory.config), block)
-    index = {
-        "metadata": {"total_size": plan.tensor_bytes, "total_parameters": plan.parameters},
-        "weight_map": plan.weight_map,
+    reporter = Reporter(plan, schedule, progress)
+    check_space(plan, supply, folder.files)
+    with Journal(folder.journal, pin) as journal:
+        reporter.tell("plan")
+        streamed = stream(supply, plan, schedule, folder, journal, guidance, reporter)
+        reporter.tell("publish")
+        _describe(supply, plan, folder, pin, streamed, notes)
+    folder.publish()
+
+
+def _describe(
+    supply: Supply,
+    plan: Plan,
+    folder: PartialFolder,
+    pin: Pin,
+    streamed: Streamed,
+    notes: Mapping[str, Any],
+) -> None:
+    """Writes everything beside the weights; the configuration last, which makes it a model."""
+    tensors = _tensor_errors(plan, streamed.errors)
+    small = {
+        **copied_files(supply.directory.path),
+        **dict([index_file(plan)]),
+        "README.md": model_card(supply, plan, tensors).encode(),
     }
-    folder.write("config.json", _json(config))
-    folder.write(INDEX_NAME, _json(index))
-    folder.write("README.md", model_card(source, directory.config, recipe, plan).encode())
+    name, config = config_file(supply.directory, plan)
+    hashes = {
+        file: FileHash(len(data), sha256(data).hexdigest())
+        for file, data in {**small, name: config}.items()
+    }
+    manifest = Manifest(
+        source=Source(source_name(supply), supply.revision, supply.identity),
+        recipe={
+            "name": plan.recipe.name,
+            "description": plan.recipe.describe(),
+            "digest": pin.choices,
+            "guidance": pin.guidance,
+        },
+        versions={"mlxqwen": __version__, "mlx": pin.mlx},
+        device=pin.device,
+        pin=pin.digest(),
+        bits_per_weight=plan.bits_per_weight,
+        files={**hashes, **streamed.files},
+        tensors=tensors,
+        notes=notes,
+    )
+    folder.keep_only({*streamed.files, *small})
+    for file, data in {**small, MANIFEST_NAME: manifest.to_bytes(), name: config}.items():
+        folder.write(file, data)
 
 
-def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=4, ensure_ascii=False) + "\n").encode()
+def _tensor_errors(plan: Plan, errors: Mapping[str, Errors]) -> dict[str, TensorError]:
+    """By module as the output names it."""
+    found: dict[str, TensorError] = {}
+    for shard in plan.shards:
+        for step in shard.steps:
+            error, spec = errors.get(step.tensor.module), step.spec
+            if error is None or spec is None:
+                continue
+            found[step.outputs[0].name.removesuffix(".weight")] = TensorError(
+                spec.bits,
+                spec.group_size,
+                spec.mode,
+                error.relative_mse,
+                error.cosine,
+                error.largest,
+                error.clip_rate,
+                error.count,
+            )
+    return found

@@ -46,8 +46,12 @@ class Supply(Protocol):
         """
         ...
 
+    def fetched(self, shard: Path) -> int:
+        """Bytes of ``shard`` that are here now; may be asked while it is being fetched."""
+        ...
+
     def release(self, shard: Path) -> None:
-        """``shard`` will not be read again."""
+        """``shard`` will not be read again; it may be gone already."""
         ...
 
 
@@ -89,6 +93,9 @@ class Folder:
             raise CheckpointError(
                 f"{shard} has disappeared.", "Put it back, then run the command again."
             )
+
+    def fetched(self, shard: Path) -> int:
+        return shard.stat().st_size
 
     def release(self, shard: Path) -> None:
         pass

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from quantize import quantise
-from quantize.card import base_model, source_licence
+from mlxqwen.checkpoint.directory import Directory
+from quantize import FAST, make_plan, quantise
+from quantize.card import known_base, model_card, source_licence
+from quantize.supply import Folder
 
 
 def test_card_names_base_licence_and_widths(make, tmp_path):
@@ -28,13 +30,33 @@ def test_card_names_base_licence_and_widths(make, tmp_path):
     ]
     assert "affine 4-bit in groups of 64; 2 modules with another width, 2 left unquantised" in card
     assert str(tmp_path) not in card
+    assert "Recipe fast: affine 4-bit in groups of 64" in card
+    errors = [line.split("|")[1:-1] for line in card.splitlines() if line.startswith("| `")]
+    assert len(errors) == 5
+    assert all(0 < float(row[2].strip(" %")) < 5 for row in errors)
 
 
 def test_base_model_from_the_cache_folder(tmp_path):
+    def base(path, **config: object) -> str | None:
+        return known_base(Directory(path, config, {}, {}, ()))
+
     snapshot = tmp_path / "models--Qwen--Qwen3-0.6B" / "snapshots" / "abc"
-    assert base_model(snapshot, {}) == "Qwen/Qwen3-0.6B"
-    assert base_model(tmp_path, {"_name_or_path": "../local/path"}) is None
-    assert base_model(tmp_path, {"_name_or_path": 7}) is None
+    assert base(snapshot) == "Qwen/Qwen3-0.6B"
+    assert base(tmp_path, _name_or_path="../local/path") is None
+    assert base(tmp_path, _name_or_path=7) is None
+
+
+def test_card_of_a_hub_source_names_its_commit(make):
+    directory = Directory.open(make())
+
+    class Hub(Folder):
+        name = "Qwen/Qwen3-Tiny"
+        revision = "0123abc"
+
+    supply = Hub(directory, "")
+    card = model_card(supply, make_plan(directory, FAST), {})
+    assert "base_model: Qwen/Qwen3-Tiny" in card
+    assert "[Qwen/Qwen3-Tiny](https://huggingface.co/Qwen/Qwen3-Tiny) at commit `0123abc`" in card
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_link_in_place_of_the_partial_folder_is_refused(tmp_path):
     assert (elsewhere / "mine").exists()
 
 
-def test_remains_of_a_killed_run_are_cleared(tmp_path):
+def test_remains_without_a_journal_are_cleared(tmp_path):
     program = (
         "import os, pathlib, signal, sys; from quantize.partial import PartialFolder\n"
         "with PartialFolder(pathlib.Path(sys.argv[1])) as folder:\n"
@@ -76,7 +76,11 @@ def test_remains_of_a_killed_run_are_cleared(tmp_path):
     )
     output = tmp_path / "out"
     assert subprocess.run([sys.executable, "-c", program, str(output)]).returncode == -9
-    assert sorted(p.name for p in (tmp_path / "out.partial").iterdir()) == [MARKER, "old", "sub"]
+    assert sorted(p.name for p in (tmp_path / "out.partial").iterdir()) == [
+        MARKER,
+        "output",
+        "sub",
+    ]
     with PartialFolder(output) as folder:
         folder.write("new", b"2")
         folder.publish()
@@ -125,3 +129,67 @@ def test_relative_output_does_not_move_with_the_working_folder(tmp_path, monkeyp
         folder.write("a", b"1")
         folder.publish()
     assert (tmp_path / "out" / "a").exists()
+
+
+def begun(output, *names):
+    """An unfinished folder with a journal and files."""
+    with PartialFolder(output) as folder:
+        folder.journal.write_bytes(b"")
+        folder.source.mkdir()
+        for name in names:
+            folder.write(name, name.encode())
+    return folder
+
+
+def test_unfinished_folder_stays_with_all_that_is_in_it(tmp_path):
+    begun(tmp_path / "out", "a", "b")
+    with PartialFolder(tmp_path / "out") as folder:
+        assert sorted(p.name for p in folder.files.iterdir()) == ["a", "b"]
+        folder.keep_only({"b", "c"})
+        folder.write("b", b"2")
+        folder.publish()
+    assert [(p.name, p.read_bytes()) for p in (tmp_path / "out").iterdir()] == [("b", b"2")]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_restart_forgets_everything(tmp_path):
+    begun(tmp_path / "out", "a")
+    with PartialFolder(tmp_path / "out", restart=True) as folder:
+        assert list(folder.files.iterdir()) == []
+        assert not folder.journal.exists()
+        assert not folder.source.exists()
+
+
+def test_downloads_without_a_journal_are_kept_and_known_as_ours(tmp_path):
+    source = tmp_path / "out.partial" / "source"
+    source.mkdir(parents=True)
+    (source / "hub.json").write_bytes(b"{}")
+    with PartialFolder(tmp_path / "out"):
+        pass
+    assert (source / "hub.json").exists()
+    (source / "hub.json").rename(source / "mine.json")
+    (tmp_path / "out.partial" / MARKER).unlink()
+    (tmp_path / "out.partial" / "output").rmdir()
+    with pytest.raises(OutputError, match="not made by mlxqwen"), PartialFolder(tmp_path / "out"):
+        pass
+
+
+def test_folder_that_was_published_but_not_cleared_is_finished(tmp_path):
+    begun(tmp_path / "out", "a")
+    (tmp_path / "out.partial" / "output").rename(tmp_path / "out")
+    with PartialFolder(tmp_path / "out") as folder:
+        assert folder.finished
+        folder.clear()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(OutputError, match="exists already"), PartialFolder(tmp_path / "out"):
+        pass
+
+
+def test_file_that_cannot_be_written_is_an_error_in_words(tmp_path):
+    def write() -> None:
+        with PartialFolder(tmp_path / "out") as folder:
+            folder.write("none/such", b"")
+
+    with pytest.raises(OutputError, match="none/such cannot be written: No such file"):
+        write()
+    assert list(tmp_path.iterdir()) == []
