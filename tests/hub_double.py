@@ -12,7 +12,6 @@ import json
 import random
 import re
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,13 +41,14 @@ SMALL: dict[str, Any] = {
 class Fault:
     """What happens to the next ``times`` requests (None: to all) whose line matches ``line``.
 
-    ``line`` is a regular expression for ``METHOD /path``. ``cut`` breaks the connection after that
-    many bytes of the body; ``slow`` waits so many seconds before every 64 KiB; ``swap`` sends other
-    content; ``whole`` ignores that only a range was asked for.
+    The first ``skip`` of them pass. ``line`` is a regular expression for ``METHOD /path``. ``cut``
+    breaks the connection after that many bytes of the body; ``slow`` waits so many seconds before
+    every 64 KiB; ``swap`` sends other content; ``whole`` ignores that only a range was asked for.
     """
 
     line: str
     times: int | None = 1
+    skip: int = 0
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b"{}"
@@ -75,6 +75,7 @@ class HubDouble:
         self.refs: dict[tuple[str, str], str] = {}
         self.faults: list[Fault] = []
         self.asked: list[Asked] = []
+        self.closing = threading.Event()
         self._lock = threading.Lock()
         double = self
 
@@ -90,6 +91,7 @@ class HubDouble:
         self._thread.start()
 
     def close(self) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -120,7 +122,11 @@ class HubDouble:
     def take_fault(self, line: str) -> Fault | None:
         with self._lock:
             for fault in self.faults:
-                if re.search(fault.line, line) and fault.times != 0:
+                if not re.search(fault.line, line) or fault.times == 0:
+                    continue
+                if fault.skip:
+                    fault.skip -= 1
+                else:
                     if fault.times is not None:
                         fault.times -= 1
                     return fault
@@ -230,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             for start in range(0, len(data), 1 << 16):
                 if fault is not None and fault.slow:
-                    time.sleep(fault.slow)
+                    self.hub.closing.wait(fault.slow)
                 self.wfile.write(data[start : start + (1 << 16)])
         except (BrokenPipeError, ConnectionResetError):
             pass  # the client has had enough

@@ -21,6 +21,7 @@ from .client import Hub, HubFile, NotAsAnnounced
 from .library import hub_cache
 
 _READ = 1 << 20
+_LOCK_TICK = 0.1  # seconds between two tries for a lock
 
 
 class Place(Protocol):
@@ -169,7 +170,7 @@ def _fill(
     hub: Hub, commit: str, file: HubFile, place: Place, advanced: Callable[[int], None]
 ) -> None:
     partial = place.partial(file)
-    descriptor = _locked(partial, f"{hub.name}/{file.name}")
+    descriptor = _locked(hub, partial, f"{hub.name}/{file.name}")
     try:
         if _size(place.content(file)) == file.size:  # another process was faster
             return
@@ -221,17 +222,26 @@ def _fill(
         os.close(descriptor)
 
 
-def _locked(path: Path, what: str) -> int:
-    """A descriptor of ``path``, which nobody else writes while it is open."""
+def _locked(hub: Hub, path: Path, what: str) -> int:
+    """A descriptor of ``path``, which nobody else writes while it is open.
+
+    A transfer of this process that was stopped may still hold it, until its connection ends.
+    """
+    left = hub.patience.silence
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(descriptor)
-            raise OutputError(
-                f"{what} is being fetched by another process.", "Wait until it ends."
-            ) from error
+            if left <= 0:
+                raise OutputError(
+                    f"{what} is being fetched by another process.", "Wait until it ends."
+                ) from error
+            hub.stop.wait(_LOCK_TICK)
+            hub.check()
+            left -= _LOCK_TICK
+            continue
         status = os.fstat(descriptor)
         # It may have been complete, and moved, between the opening and the lock.
         try:

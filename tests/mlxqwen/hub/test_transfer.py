@@ -274,7 +274,7 @@ def test_two_processes_do_not_write_one_file(
     with place.partial(file).open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(OutputError, match="by another process"):
-            fetch(Hub(NAME), listing.commit, file, place)
+            fetch(Hub(NAME, patience=Patience(silence=0.3)), listing.commit, file, place)
     fetch(Hub(NAME), listing.commit, file, place)
     assert is_here(place, file)
 
