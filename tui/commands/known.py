@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlxqwen.errors import ContextExceeded, ModelNotFound
 
 from ..units import count, size
+from .columns import columns
 from .output import dump_json
 
 if TYPE_CHECKING:
@@ -31,13 +32,8 @@ def print_known(context: int, *, as_json: bool) -> None:
         return
     head = ("NAME", "KIND", "FULL", "4 BITS", "CONTEXT", "YARN", "THINKS", "NEEDS", "FITS")
     rows = [head, *(_row(model, planned) for model, planned in plans)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if column in (2, 3, 4, 5, 7) else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
+    for line in columns(rows, right={2, 3, 4, 5, 7}):
+        print(line)
     print(
         f"\nNEEDS is memory in {_BITS} bits with {context:,} tokens of context; "
         f"this machine gives {size(memory_budget())}."

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from mlxqwen.errors import UsageError
+
 from ..units import size
-from .output import cell, dump_json, harmless
+from .columns import columns
+from .output import cell, dump_json, harmless, tell
+
+_PLACES = {"quantisation": "ours", "download": "hub cache"}
 
 models = typer.Typer(
     help="The models on this machine.", invoke_without_command=True, no_args_is_help=False
@@ -36,10 +42,23 @@ def table(
         print_known(tokens, as_json=as_json)
         return
     from mlxqwen.hub.library import local_models
+    from mlxqwen.hub.unfinished import unfinished
 
-    found = local_models()
+    found, parts = local_models(), unfinished()
     if as_json:
-        records = [{**asdict(model), "path": str(model.path)} for model in found]
+        records: list[dict[str, Any]] = [
+            {**asdict(model), "path": str(model.path), "unfinished": None} for model in found
+        ]
+        records += [
+            {
+                "name": part.name,
+                "path": str(part.path),
+                "source": _PLACES[part.kind],
+                "bytes": part.bytes,
+                "unfinished": part.kind,
+            }
+            for part in parts
+        ]
         dump_json(records, indent=2)
         return
     rows = [("NAME", "SIZE", "BITS", "TYPE", "WHERE")]
@@ -48,13 +67,16 @@ def table(
         where = "built in" if model.source == "builtin" else f"{model.source}: {_short(model.path)}"
         name, kind = cell(model.name), cell(model.model_type)
         rows.append((name, size(model.bytes), bits, kind, cell(where)))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        name, amount, bits, kind = (
-            text.rjust(width) if column in (1, 2) else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row[:4], widths, strict=True))
-        )
-        print(f"{name}  {amount}  {bits}  {kind}  {row[4]}".rstrip())
+    for part in parts:
+        where = f"unfinished {part.kind}: {_short(part.path)}"
+        rows.append((cell(part.name), size(part.bytes), "–", "–", cell(where)))
+    for line in columns(rows, right={1, 2}):
+        print(line)
+    for part in parts:
+        if part.kind == "download":
+            tell(f"`mlxqwen pull {cell(part.name)}` fetches the rest of it.")
+        else:
+            tell(f"The `mlxqwen quantize` that began {cell(part.name)} continues it.")
 
 
 @models.command()
@@ -77,6 +99,30 @@ def show(
     if model is not None:
         print(f"{model.alias}\n{facts(model)}\n")
     print(harmless(str(plan(name, context=context, bits=bits))))
+
+
+@models.command()
+def rm(
+    name: Annotated[str, typer.Argument(help="A name from the list, or an alias.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a model, or what is left of an unfinished one, from this machine; asks first."""
+    from mlxqwen.hub.removal import find_removal, remove
+
+    removal = find_removal(name)
+    what = "an unfinished model" if removal.unfinished else "a model"
+    tell(f"{removal.name}: {what} in {removal.place}, {size(removal.bytes)}, {removal.path}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                f"{removal.name} is not removed without a question, and nobody can answer it here.",
+                "Give --yes.",
+            )
+        if not typer.confirm("Remove it?", err=True):
+            tell("Nothing was removed.")
+            return
+    remove(removal)
+    tell(f"Removed; {size(removal.bytes)} are free again.")
 
 
 def _short(path: Path) -> str:
