@@ -260,6 +260,13 @@ def _lfs(data: bytes) -> dict[str, Any]:
     return {"sha256": sha256(data), "size": len(data), "pointerSize": 134}
 
 
+def _numbers(source: random.Random, size: int) -> bytes:
+    """Random bfloat16 numbers of either sign between 0.008 and 0.13."""
+    data = bytearray(source.randbytes(size))
+    data[1::2] = data[1::2].translate(bytes(0x3C | (byte & 0x81) for byte in range(256)))
+    return bytes(data)
+
+
 def checkpoint_files(*, shards: int = 2, seed: int = 0, **config: Any) -> dict[str, bytes]:
     """The files of a small Qwen3 model whose weights are random."""
     from mlxqwen.checkpoint.expected import expected_tensors
@@ -288,7 +295,7 @@ def checkpoint_files(*, shards: int = 2, seed: int = 0, **config: Any) -> dict[s
             if shards == 1
             else f"model-{index + 1:05}-of-{shards:05}.safetensors"
         )
-        files[file] = header + source.randbytes(size - len(header))
+        files[file] = header + _numbers(source, size - len(header))
         weight_map |= {name: file for name, _, _ in own}
     if shards > 1:
         index = {"metadata": {}, "weight_map": weight_map}

@@ -115,6 +115,33 @@ def test_ctrl_c_says_the_command_that_goes_on(
     assert "Traceback" not in err
 
 
+def test_kill_loses_nothing_that_came(env: dict[str, str], hub_double: Any, tmp_path: Path) -> None:
+    hub_double.fail("GET /content/.*00002-of", slow=0.3, skip=1, times=None)
+    with subprocess.Popen([*CLI, "pull", NAME], stderr=subprocess.DEVNULL, env=env) as process:
+        deadline = time.monotonic() + 30
+        while not (
+            kept := [p for p in tmp_path.glob("hub/*/blobs/*.incomplete") if size(p) >= 65_536]
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    came = size(kept[0])
+    hub_double.faults.clear()
+    hub_double.asked.clear()
+    done = subprocess.run([*CLI, "pull", NAME], capture_output=True, text=True, env=env)
+    folder = Path(done.stdout.strip())
+    files = hub_double.commits[NAME][folder.name]
+    for file in folder.iterdir():
+        assert file.read_bytes() == files[file.name]
+    end = len(files["model-00002-of-00002.safetensors"]) - 1
+    assert f"bytes={came}-{end}" in {asked.range for asked in hub_double.asked}
+    assert not list(tmp_path.glob("hub/*/blobs/*.incomplete"))
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def test_speed_is_of_late() -> None:
     now = [0.0]
     speed = Speed(lambda: now[0])
