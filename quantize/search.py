@@ -101,16 +101,6 @@ def search_affine(
     return words, scales, biases
 
 
-def round_affine(rows: mx.array, spec: QuantSpec, scales: mx.array, biases: mx.array) -> mx.array:
-    """Packed codes of rows (any, width), each the nearest under its group's scale and bias."""
-    columns = rows.reshape(-1, spec.group_size).astype(mx.float32).T
-    scale, bias = (part.reshape(1, -1).astype(mx.float32) for part in (scales, biases))
-    # A scale of zero restores every code to the bias.
-    inverse = mx.where(scale == 0, 0.0, 1 / scale)
-    codes = _codes(columns, bias, inverse, 2**spec.bits - 1)
-    return pack_columns(codes, spec.bits).reshape(rows.shape[0], -1)
-
-
 def _search(
     groups: mx.array, spec: QuantSpec, weights: mx.array | None
 ) -> tuple[mx.array, mx.array, mx.array]:
