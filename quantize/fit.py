@@ -35,7 +35,7 @@ from .plan import make_plan
 from .progress import Progress, Report
 from .recipes import Recipe, choose_recipe
 from .scores import Entry, Scores, key_of
-from .sensitivity import PROBES, Sensitivity, measure
+from .sensitivity import PROBES, STREAMS, Sensitivity, measure
 from .sizes import at_least
 from .supply import Folder, Supply
 from .texts import calibration_text, read_text, token_rows
@@ -46,8 +46,12 @@ CONTEXT = 8192
 RESERVE = 0.15
 
 # Tokens of the probes, and as many again to compare the finished choice on. All probes are measured
-# on the same ones, so few tell them apart.
+# on the same ones, so few tell them apart; their streams of hidden states lie in memory together.
 _TOKENS_CPU, _TOKENS_GPU, _LENGTH = 1024, 2048, 256
+_STREAM_BYTES = 512 << 20
+
+# Tokens of the text that rows are taken from, evenly.
+_TEXT_TOKENS = 1 << 17
 
 # Bytes of one number of the cache.
 _WIDTH = 2
@@ -136,7 +140,7 @@ def fit(
         context: Tokens that the cache has room for.
         reserve: Share of the budget that is kept free.
         text: The user's own text to measure on; the built-in mix otherwise.
-        tokens: Rows (B, L) to measure on, in place of text; then ``guidance`` must be given.
+        tokens: Rows (B, L) to measure on, in place of text: every other one is for comparing.
         guidance: The importance of inputs, in place of calibrating.
         scores: Where measurements are kept; by default in mlxqwen's data folder.
 
@@ -159,8 +163,7 @@ def fit(
     if guidance is None:
         guidance = calibrate(source, text=text, progress=progress, scores=scores).guidance()
     rows = _rows(model, text) if tokens is None else tokens
-    half = max(1, rows.shape[0] // 2)
-    known = _sensitivity(task, model, rows[:half], guidance, scores, progress)
+    known = _sensitivity(task, model, rows[0::2], guidance, scores, progress)
     recipes = {"measured": task.allocated(known)}
     fixed = replace(choose_recipe(task.config, "balanced"), name="fit")
     if task.weights(fixed) <= task.room:
@@ -168,7 +171,7 @@ def fit(
         recipes["balanced, calibrated"] = replace(fixed, calibrated=True)
     kl: dict[str, float] = {}
     if len(recipes) > 1:
-        others = rows[half:] if rows.shape[0] > 1 else rows
+        others = rows[1::2] if rows.shape[0] > 1 else rows
         kl = _compared(task, model, others, recipes, guidance, progress)
     chosen = min(recipes, key=lambda name: kl.get(name, 0.0))
     return task.done(recipes[chosen], chosen, kl)
@@ -309,10 +312,14 @@ def _by_bits(entry: tuple[QuantSpec | None, int]) -> tuple[int, int]:
 
 
 def _rows(model: Layerwise, text: Path | None) -> mx.array:
+    """Rows from all over the text."""
     documents = calibration_text() if text is None else read_text(text)
-    count = 2 * (_TOKENS_CPU if computes_in_float32() else _TOKENS_GPU)
+    most = _TOKENS_CPU if computes_in_float32() else _TOKENS_GPU
+    state = STREAMS * model.config.hidden_size * model.dtype.size
     length = min(_LENGTH, model.config.max_position_embeddings)
-    return token_rows(model.tokenizer, documents, length, count)
+    wanted = 2 * max(1, min(most, _STREAM_BYTES // state) // length)
+    rows = token_rows(model.tokenizer, documents, length, _TEXT_TOKENS)
+    return rows[:: max(1, rows.shape[0] // wanted)][:wanted]
 
 
 def _sensitivity(
@@ -328,7 +335,7 @@ def _sensitivity(
     supply = Folder.open(source.path) if isinstance(source, Directory) else source
     settings: dict[str, Any] = {
         "source": supply.identity,
-        "tokens": sha256(memoryview(cast("Any", rows)).cast("B")).hexdigest(),
+        "tokens": sha256(memoryview(cast("Any", mx.contiguous(rows))).cast("B")).hexdigest(),
         "shape": list(rows.shape),
         "guidance": guidance.identity,
         "candidates": [[s.bits, s.group_size] for s in (*CANDIDATES, *PROBES)],

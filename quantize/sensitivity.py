@@ -35,8 +35,9 @@ from .variants import Variant, divergences, restored, rounded
 # What groups are rounded to for a probe, in descending error.
 PROBES: tuple[QuantSpec, ...] = (QuantSpec(2, 64), QuantSpec(4, 64))
 
-# Groups at most: with each probe's stream of hidden states, what a pass holds and computes.
+# Groups at most, and with them the streams of hidden states that a pass holds and computes.
 _GROUPS = 24
+STREAMS = _GROUPS * len(PROBES)
 
 # Of each matrix so many numbers are looked at, in so many places at least.
 _SAMPLE = 1 << 19

@@ -125,7 +125,6 @@ def divergences(
         report: Told layers done, and all of them with embedding and head.
     """
     layers = source.config.num_hidden_layers
-    step = source.step(tokens.shape[1])
     plain = source.embed(tokens)
     mx.eval(plain)
     streams: dict[int, mx.array] = {}
@@ -137,21 +136,36 @@ def divergences(
     for index in range(layers):
         if report is not None:
             report(index, layers + 1)
-        tensors = source.tensors(index)
-        layer = _ready(source.build(index, tensors))
-        for number, variant in enumerate(variants):
-            changed = layer
-            if variant.touches(f"model.layers.{index}"):
-                changed = _ready(source.build(index, tensors, variant.replace))
-            elif number not in streams:
-                continue
-            streams[number] = changed(streams.get(number, plain), None, step)
-            mx.eval(streams[number])
-        plain = layer(plain, None, step)
-        mx.eval(plain)
+        plain = _through(source, index, variants, plain, streams)
+        # Layers differ in size: what this one took is room for the next.
+        mx.clear_cache()
     if report is not None:
         report(layers, layers + 1)
     return _compared(source, variants, plain, streams)
+
+
+def _through(
+    source: Layerwise,
+    index: int,
+    variants: Sequence[Variant],
+    plain: mx.array,
+    streams: dict[int, mx.array],
+) -> mx.array:
+    """Brings all streams through layer ``index``; returns what it makes of the plain one."""
+    step = source.step(plain.shape[1])
+    tensors = source.tensors(index)
+    layer = _ready(source.build(index, tensors))
+    for number, variant in enumerate(variants):
+        own = layer
+        if variant.touches(f"model.layers.{index}"):
+            own = _ready(source.build(index, tensors, variant.replace))
+        elif number not in streams:
+            continue
+        streams[number] = own(streams.get(number, plain), None, step)
+        mx.eval(streams[number])
+    plain = layer(plain, None, step)
+    mx.eval(plain)
+    return plain
 
 
 def _ready(layer: Layer) -> Layer:

@@ -22,14 +22,32 @@ Make = Callable[..., Path]
 TOKENS = mx.random.randint(0, 512, (4, 16), key=mx.random.key(3))
 
 
-@pytest.mark.parametrize("moe", [False, True])
-def test_never_exceeds_any_budget(make: Make, tmp_path: Path, moe: bool) -> None:
-    directory = Directory.open(make(moe=moe, num_hidden_layers=3))
+HYBRID = {
+    "moe": True,
+    "stacked": True,
+    "model_type": "qwen3_next",
+    "architectures": ["Qwen3NextForCausalLM"],
+    "num_hidden_layers": 2,
+    "full_attention_interval": 2,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 32,
+    "linear_value_head_dim": 32,
+    "linear_conv_kernel_dim": 4,
+    "shared_expert_intermediate_size": 64,
+    "partial_rotary_factor": 0.5,
+}
+MODELS = [{"num_hidden_layers": 3}, {"num_hidden_layers": 3, "moe": True}, HYBRID]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=["dense", "moe", "hybrid"])
+def test_never_exceeds_any_budget(make: Make, tmp_path: Path, model: dict[str, object]) -> None:
+    directory = Directory.open(make(**model))
     config = ModelConfig.parse(directory.config)
     scores = Scores(tmp_path / "scores")
     most = fit(directory, 1 << 40).weights
 
-    @settings(max_examples=8, deadline=None, database=None)
+    @settings(max_examples=6, deadline=None, database=None)
     @given(st.floats(0.05, 1.5), st.integers(1, 600), st.floats(0, 0.5))
     def check(share: float, context: int, reserve: float) -> None:
         budget = int(share * most)
