@@ -38,10 +38,10 @@ def started():
             [sys.executable, "-c", code],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # what readline read beyond its line, communicate would not give
         )
         processes.append(process)
-        assert process.stdout.readline() == "running\n"
+        assert process.stdout.readline() == b"running\n"
         return process
 
     yield start
@@ -53,7 +53,7 @@ def started():
 def ended(process, patience=10):
     began = time.perf_counter()
     out, err = process.communicate(timeout=patience)
-    return process.returncode, out, err, time.perf_counter() - began
+    return process.returncode, out.decode(), err.decode(), time.perf_counter() - began
 
 
 def test_nothing_happens_without_it(started):
@@ -73,7 +73,7 @@ def test_python_code_ends_at_once(started):
 def test_what_will_not_stop_is_left_after_a_second(started):
     process = started("deaf()")
     process.send_signal(signal.SIGINT)
-    assert process.stdout.readline() == "first\n"
+    assert process.stdout.readline() == b"first\n"
     status, _, err, seconds = ended(process)
     assert (status, err) == (130, "last words\n")
     assert 0.5 < seconds < 3
@@ -82,7 +82,7 @@ def test_what_will_not_stop_is_left_after_a_second(started):
 def test_a_second_one_leaves_at_once(started):
     process = started("deaf()")
     process.send_signal(signal.SIGINT)
-    assert process.stdout.readline() == "first\n"
+    assert process.stdout.readline() == b"first\n"
     process.send_signal(signal.SIGINT)
     status, _, err, seconds = ended(process)
     assert (status, err) == (130, "last words\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from threading import Event
 
 import pytest
 from rich.cells import cell_len
@@ -103,6 +105,30 @@ def test_stages_of_other_units(meter, now):
     assert "✓ calibrate  0:05" in drawn(meter, 100)
 
 
+def test_waiting_for_a_shard_is_part_of_rounding(meter, now):
+    meter.report(rounding(0))
+    for read in (1, 2, 3):
+        now.time += 2
+        waiting = replace(rounding(read * 10**9), stage="fetch", message="waiting for model-2")
+        meter.report(waiting)
+        assert "waiting for model-2" in drawn(meter, 100)
+        now.time += 2
+        meter.report(rounding(read * 10**9))
+    shown = drawn(meter, 100)
+    assert "● quantise" in shown
+    assert "✓" not in shown
+    assert meter.to_json()["stage"] == "quantise"
+
+
+def test_a_stage_that_comes_again_has_one_line(meter, now):
+    for _ in range(3):
+        meter.report(Progress.of("check", 1, 2))
+        now.time += 2
+        meter.report(rounding(0))
+        now.time += 2
+    assert drawn(meter, 100).count("✓ check  0:06") == 1
+
+
 def test_what_is_drawn(meter, now):
     meter.report(rounding(0))
     now.time += 2
@@ -118,8 +144,15 @@ def test_what_is_drawn(meter, now):
         "peak memory",
     ):
         assert words in shown
-    meter.stop()
-    assert "stopping" in drawn(meter, 120)
+
+
+def test_that_it_is_being_stopped(now):
+    stopping = Event()
+    meter = Meter("title", now, stopping=stopping)
+    meter.report(rounding(0))
+    assert "● quantise" in drawn(meter, 120)
+    stopping.set()
+    assert "● stopping" in drawn(meter, 120)
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 200])

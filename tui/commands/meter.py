@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from ..units import clock, size
@@ -35,34 +36,37 @@ _NARROW = 60  # columns below which the bar gets a line of its own
 class Meter:
     """Takes the reports of one run; knows its stages, speed, time left and peak memory.
 
-    It is itself what rich draws: a line for each stage that has ended, then the present one.
+    It is itself what rich draws: a line for each stage that has ended, then the present one, which
+    is called stopping once that event is set.
     """
 
-    def __init__(self, title: str, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        title: str,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        stopping: Event | None = None,
+    ) -> None:
         self._title = title
         self._now = now
         self._began = self._entered = now()
-        self._ended: list[tuple[str, float]] = []
+        self._spent: dict[str, float] = {}
         self._samples: deque[tuple[float, int]] = deque()
         self._last: Progress | None = None
-        self._stopping = False
+        self._stopping = Event() if stopping is None else stopping
 
     def report(self, progress: Progress) -> None:
         """Take in one report; they may come from any thread, one at a time."""
         now = self._now()
-        if self._last is not None and progress.stage != self._last.stage:
-            if now - self._entered >= _SETTLED:
-                self._ended.append((self._last.stage, now - self._entered))
+        if self._last is not None and _stage(progress) != _stage(self._last):
+            stage = _stage(self._last)
+            self._spent[stage] = self._spent.get(stage, 0.0) + now - self._entered
             self._entered = now
             self._samples.clear()
         self._last = progress
         self._samples.append((now, work_done(progress)))
         while now - self._samples[0][0] > _WINDOW and len(self._samples) > 2:
             self._samples.popleft()
-
-    def stop(self) -> None:
-        """The user asked for an end: what is drawn says so."""
-        self._stopping = True
 
     @property
     def elapsed(self) -> float:
@@ -93,7 +97,7 @@ class Meter:
             return {}
         rate, left = self.rate, self.seconds_left
         return {
-            "stage": last.stage,
+            "stage": _stage(last),
             "message": last.message,
             "done": last.done,
             "total": last.total,
@@ -106,7 +110,7 @@ class Meter:
             "bytes_resumed": last.bytes_resumed,
             "bytes_written": last.bytes_written,
             "bytes_written_total": last.bytes_written_total,
-            "bytes_per_second": round(rate) if rate and last.bytes_read_total else None,
+            "bytes_per_second": round(rate) if rate and not last.total else None,
             "seconds_left": None if left is None else round(left, 1),
             "seconds": round(self.elapsed, 2),
             "peak_memory": peak_memory(),
@@ -117,7 +121,10 @@ class Meter:
 
         width = options.max_width
         yield Text(self._title, style="bold", no_wrap=True, overflow="ellipsis")
-        for stage, seconds in self._ended:
+        now = None if self._last is None else _stage(self._last)
+        for stage, seconds in self._spent.items():
+            if stage == now or seconds < _SETTLED:
+                continue
             done = Text.assemble(("✓ ", "green"), f"{_WORDS[stage]}  ", (clock(seconds), "dim"))
             done.no_wrap = True
             yield done
@@ -131,9 +138,10 @@ class Meter:
         from rich.text import Text
 
         done, total = share(last)
-        label = Text("stopping" if self._stopping else _WORDS[last.stage], style="cyan")
+        stopping = self._stopping.is_set()
+        label = Text("stopping" if stopping else _WORDS[_stage(last)], style="cyan")
         percent = Text(f"{done / total:.0%}" if total else "")
-        bar = ProgressBar(total or None, done, pulse=not total and not self._stopping)
+        bar = ProgressBar(total or None, done, pulse=not total and not stopping)
         if width < _NARROW:
             yield Text.assemble("● ", label, " ", percent)
             yield bar
@@ -152,14 +160,14 @@ class Meter:
             yield f"shard {min(last.shards_done + 1, last.shards_total)}/{last.shards_total}"
         if last.tensors_total:
             yield f"{last.tensors_done}/{last.tensors_total} tensors"
-        if last.bytes_read_total:
-            yield f"{size(last.bytes_read)} of {size(last.bytes_read_total)}"
-        elif last.total:
+        if last.total:
             yield f"{last.done}/{last.total}"
+        elif last.bytes_read_total:
+            yield f"{size(last.bytes_read)} of {size(last.bytes_read_total)}"
         if last.message:
             yield cell(last.message)
         rate, left = self.rate, self.seconds_left
-        if rate and last.bytes_read_total:
+        if rate and not last.total:
             yield f"{rate / 1e9:.2f} GB/s"
         yield f"{clock(self.elapsed)} passed"
         if left is not None:
@@ -167,16 +175,23 @@ class Meter:
         yield f"peak memory {size(peak_memory())}"
 
 
+def _stage(progress: Progress) -> str:
+    """Rounding that waits for a shard is rounding still."""
+    waits = progress.stage == "fetch" and progress.tensors_total
+    return "quantise" if waits else progress.stage
+
+
 def share(progress: Progress) -> tuple[int, int]:
     """(done, of how much) of the present stage; (0, 0) where it counts nothing."""
-    if progress.bytes_read_total:
-        return progress.bytes_read, progress.bytes_read_total
-    return progress.done, progress.total
+    if progress.total:
+        return progress.done, progress.total
+    return progress.bytes_read, progress.bytes_read_total
 
 
 def work_done(progress: Progress) -> int:
-    """What this run has done itself of the present stage, in bytes or units."""
-    return share(progress)[0] - progress.bytes_resumed
+    """What this run has done itself of the present stage, in units or bytes."""
+    done = share(progress)[0]
+    return done if progress.total else done - progress.bytes_resumed
 
 
 def joined(facts: list[str], width: int) -> list[str]:

@@ -14,10 +14,12 @@ from mlxqwen.errors import UsageError
 
 from . import failures
 from .ask import ask
+from .evaluate import evaluate
 from .machine import bench, doctor
 from .models import models
 from .pull import pull
 from .quantise import quantise
+from .verify import verify
 
 
 class _Reporting(TyperGroup):
@@ -97,6 +99,9 @@ def chat(
 
 app.command()(ask)
 app.command("quantize")(quantise)
+app.command("quantise", hidden=True)(quantise)
+app.command()(verify)
+app.command()(evaluate)
 app.command()(pull)
 app.add_typer(models, name="models")
 app.command()(bench)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 from .meter import Meter
@@ -74,9 +74,15 @@ class Watch:
 
 
 @contextmanager
-def watching(title: str, *, as_json: bool = False) -> Generator[Watch, None, None]:
-    """A display on standard error while it runs, nothing where that is no terminal or for JSON."""
-    meter = Meter(cell(title))
+def watching(
+    title: str, *, as_json: bool = False, stopping: Event | None = None
+) -> Generator[Watch, None, None]:
+    """A display on standard error while it runs, nothing where that is no terminal or for JSON.
+
+    Args:
+        stopping: Once set, the display says that the work is being stopped.
+    """
+    meter = Meter(cell(title), stopping=stopping)
     if as_json or not sys.stderr.isatty():
         yield Watch(meter, as_json=as_json, console=None)
         return
