@@ -56,7 +56,7 @@ class Packed:
     @property
     def is_learnable(self) -> bool:
         """Whether scales and biases are ours to choose, and matter."""
-        return self.spec.mode == "affine" and self.spec.bits <= _MOST_BITS and not self.is_copy
+        return is_learnable(self.spec) and not self.is_copy
 
     def zeros(self) -> dict[str, mx.array]:
         """The offsets to start from, by tensor name."""
@@ -79,13 +79,13 @@ class Packed:
             moved[name] = value.astype(start.dtype) if as_stored else value
         return moved
 
-    def stored(
-        self, dtype: mx.Dtype, scales: mx.array | None = None, biases: mx.array | None = None
-    ) -> Stored:
-        """To compute with in ``dtype``, with other scales and biases where given."""
-        parts = list(self.parts)
-        if scales is not None and biases is not None:
-            parts[1:] = [scales, biases]
+    def stored(self, dtype: mx.Dtype, affine: Mapping[str, mx.array]) -> Stored:
+        """To compute with in ``dtype``; scales and biases are those in ``affine`` where named."""
+        names = ("weight", "scales", "biases")
+        parts = [
+            affine.get(f"{self.module}.{name}", part)
+            for name, part in zip(names, self.parts, strict=False)
+        ]
         lead = self.step.tensor.shape[:-1]
         shaped = [
             part.reshape(*lead, part.shape[-1]).astype(
@@ -94,6 +94,11 @@ class Packed:
             for part in parts
         ]
         return Stored(shaped[0], shaped[1], shaped[2] if len(shaped) > 2 else None, self.spec)
+
+
+def is_learnable(spec: QuantSpec) -> bool:
+    """Whether learning can win something with such scales."""
+    return spec.mode == "affine" and spec.bits <= _MOST_BITS
 
 
 def packed_matrices(plan: Plan, prefix: str, guidance: Guidance) -> dict[str, Packed]:

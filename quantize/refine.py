@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 import mlx.core as mx
 
@@ -106,7 +106,7 @@ def refine(
     settings = Settings() if settings is None else settings
     kept: Cache = NoCache() if cache is None else cache
     model = Layerwise.open(source)
-    scope = _digest(identity, plan, guidance, settings, tokens)
+    scope = scope_of(identity, plan, guidance, asdict(settings), tokens)
     count = model.config.num_hidden_layers
     learned: dict[str, mx.array] = {}
     size = max(1, min(settings.batch_tokens // tokens.shape[1], tokens.shape[0] // 2))
@@ -117,7 +117,7 @@ def refine(
         table = packed_matrices(plan, f"{EMBEDDING}.", guidance).get(EMBEDDING)
         for number, batch in enumerate(batches):
             wanted.write(number, model.embed(batch))
-        own = model.embed if table is None else _table(model, table.stored(model.dtype))
+        own = model.embed if table is None else _table(model, table.stored(model.dtype, {}))
         for number, batch in enumerate(batches):
             reached.write(number, own(batch))
         model.release()
@@ -141,16 +141,16 @@ def refine(
     return replace(guidance, identity=fingerprint(guidance.identity, learned), affine=affine)
 
 
-def _digest(
-    identity: str, plan: Plan, guidance: Guidance, settings: Settings, tokens: mx.array
+def scope_of(
+    identity: str, plan: Plan, guidance: Guidance, settings: Mapping[str, Any], tokens: mx.array
 ) -> str:
-    """Of everything that decides what is learned."""
+    """SHA-256 in hex of everything that decides what is learned."""
     parts = (
         identity,
         guidance.identity,
         plan.recipe.digest(),
         plan.digest(),
-        asdict(settings),
+        settings,
         tokens.shape,
         tokens.tolist(),
     )
@@ -178,7 +178,8 @@ class _Constant:
         return mx.stop_gradient(self.gate(x))
 
 
-def _routed_as_it_is(layer: Layer) -> Layer:
+def routed_as_it_is(layer: Layer) -> Layer:
+    """A layer to differentiate: what its router gives is a constant to the gradient."""
     block = layer.mlp
     if not isinstance(block, SparseMoE):
         return layer
@@ -204,13 +205,7 @@ class _Layer:
 
     def written(self, affine: Mapping[str, mx.array]) -> Layer:
         """The layer as it will be written, with these scales and biases by tensor name."""
-        dtype = self.model.dtype
-        matrices = {
-            module: packed.stored(
-                dtype, affine.get(f"{module}.scales"), affine.get(f"{module}.biases")
-            )
-            for module, packed in self.packed.items()
-        }
+        matrices = {name: p.stored(self.model.dtype, affine) for name, p in self.packed.items()}
         return self.model.build(
             self.index, self.tensors, lambda module, own: matrices.get(module, own)
         )
@@ -274,7 +269,7 @@ class _Learning:
         affine: dict[str, mx.array] = {}
         for matrix in self._layer.learnable():
             affine.update(matrix.moved(offsets))
-        return self._error(_routed_as_it_is(self._layer.written(affine)), x, wanted) / power
+        return self._error(routed_as_it_is(self._layer.written(affine)), x, wanted) / power
 
     def _judge(self, affine: Mapping[str, mx.array]) -> float:
         """Mean squared difference on the batches that are kept aside."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from importlib.util import module_from_spec, spec_from_file_location
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,35 @@ MOE: dict[str, Any] = {
 }
 
 Make = Callable[..., Path]
+
+# A checkpoint of 90 kB in which every kind of tensor occurs.
+TINY: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_experts": 2,
+    "moe_intermediate_size": 64,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
+
+
+@pytest.fixture
+def tiny(make: Make) -> Path:
+    """A mixture of experts in three shards that together have 90 kB."""
+    return make(moe=True, shards=3, **TINY)
+
+
+@pytest.fixture
+def remote() -> Any:
+    """The class ``Remote`` of doubles.py, which crashing.py uses as a program of its own."""
+    spec = spec_from_file_location("doubles", Path(__file__).with_name("doubles.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Remote
 
 
 @pytest.fixture
@@ -93,6 +123,33 @@ def make(tmp_path: Path) -> Make:
             (folder / "model.safetensors.index.json").write_text(text)
         (folder / "generation_config.json").write_text('{"eos_token_id": [1, 2]}')
         return folder
+
+    return build
+
+
+@pytest.fixture
+def crowded(make: Make) -> Make:
+    """``crowded(extra=, **fields)``: like ``make``, with token vectors in 12 dimensions.
+
+    Those of trained models crowd into few dimensions too; that leaves scales something to learn.
+    Other matrices keep the size of what they multiply.
+    """
+
+    def build(*, extra: Mapping[str, mx.array] | None = None, **fields: Any) -> Path:
+        moe = MOE if fields.get("moe") else {}
+        own = {name: value for name, value in fields.items() if name != "moe"}
+        expected = list(expected_tensors(ModelConfig.parse({**BASE, **moe, **own})))
+        keys = mx.random.split(mx.random.key(4), 2 * len(expected))
+        tensors: dict[str, mx.array] = {}
+        for (name, shape), first, second in zip(expected, keys[::2], keys[1::2], strict=True):
+            values = mx.random.normal(shape, key=first) * shape[-1] ** -0.5
+            if len(shape) == 1:
+                values = mx.ones(shape)
+            elif "embed_tokens" in name:
+                few = mx.random.normal((shape[0], 12), key=first)
+                values = few @ mx.random.normal((12, shape[1]), key=second)
+            tensors[name] = values.astype(mx.bfloat16)
+        return make(stacked=True, extra={**tensors, **(extra or {})}, **fields)
 
     return build
 
