@@ -198,12 +198,11 @@ class PartialFolder:
 
     def is_remains(self) -> bool:
         """Whether ``output`` was published by a run that ended before it could clear up."""
-        return (
-            self.output.is_dir()
-            and (self.path / MARKER).is_file()
-            and self.journal.is_file()
-            and not self.files.exists()
-        )
+        if not self.output.is_dir() or not self.path.is_dir():
+            return False
+        names = {entry.name for entry in self.path.iterdir()}
+        # The marker goes last, so without it nothing else of ours can be there.
+        return names <= {MARKER, JOURNAL, self.source.name} and (MARKER in names or not names)
 
     def _refuse_existing(self) -> None:
         if not (self.output.exists() or self.output.is_symlink()):

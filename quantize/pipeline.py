@@ -137,7 +137,7 @@ def _finish(folder: PartialFolder, pin: Pin) -> None:
     manifest = read_manifest(folder.output)
     if manifest is None or manifest.pin != pin.digest():
         raise OutputError(
-            f"{folder.output} exists already, finished by an earlier command.",
+            f"{folder.output} exists already.",
             "Use it, remove it, or choose another output folder.",
         )
 
