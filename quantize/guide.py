@@ -1,4 +1,4 @@
-"""What rounding is guided by, as a recipe wants it: calibration, then refinement."""
+"""What rounding is guided by, as a recipe wants it: calibration, refinement, distillation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from mlxqwen.device import computes_in_float32, memory_budget
+from mlxqwen.engine.memory import readable
+from mlxqwen.model.config import ModelConfig
+
 from .calibrate import calibrate
+from .distil import distil, distil_need
 from .guidance import NO_GUIDANCE, Guidance
 from .layerwise import Layerwise
 from .plan import Plan
@@ -18,8 +23,8 @@ from .scores import Entry, Scores, key_of
 from .supply import Supply
 from .texts import calibration_text, read_text, token_rows
 
-# Learning sees each row several times, so it takes fewer than calibration.
-_TOKENS, _LENGTH = 16_384, 512
+# Learning sees each row several times, forwards and backwards, so it takes fewer than calibration.
+_TOKENS_CPU, _TOKENS_GPU, _LENGTH = 8192, 16_384, 512
 
 
 def guide(
@@ -42,17 +47,50 @@ def guide(
         guidance = calibrate(supply, text=text, progress=progress).guidance()
     if recipe.refined:
         documents = calibration_text() if text is None else read_text(text)
-        tokenizer = Layerwise.open(supply.directory).tokenizer
-        guidance = refine(
-            supply.directory,
-            plan,
-            guidance,
-            tokens=token_rows(tokenizer, documents, _LENGTH, _TOKENS),
-            identity=supply.identity,
-            cache=_Kept(Scores()),
-            progress=progress,
-        )
+        model = Layerwise.open(supply.directory)
+        limit = _TOKENS_CPU if computes_in_float32() else _TOKENS_GPU
+        tokens = token_rows(model.tokenizer, documents, _LENGTH, limit)
+        stages = (refine, distil) if distillation(plan, model.config).fits else (refine,)
+        for stage in stages:
+            guidance = stage(
+                supply.directory,
+                plan,
+                guidance,
+                tokens=tokens,
+                identity=supply.identity,
+                cache=_Kept(Scores()),
+                progress=progress,
+            )
     return guidance
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether the whole model is refined at once after its layers one by one; bytes."""
+
+    need: int
+    budget: int
+
+    @property
+    def fits(self) -> bool:
+        return self.need <= self.budget
+
+    def __str__(self) -> str:
+        if self.fits:
+            return (
+                "Scales are refined layer by layer, then all at once, which takes "
+                f"{readable(self.need)} of memory."
+            )
+        return (
+            "Scales are refined layer by layer only: all at once would take "
+            f"{readable(self.need)} of memory, more than the {readable(self.budget)} that this "
+            "machine gives."
+        )
+
+
+def distillation(plan: Plan, config: ModelConfig) -> Decision:
+    """Decided from headers alone, so that it can be said before any work."""
+    return Decision(distil_need(plan, config), memory_budget())
 
 
 @dataclass(frozen=True, slots=True)

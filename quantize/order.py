@@ -166,6 +166,11 @@ def prepare(order: Order, supply: Supply, *, progress: Report | None = None) -> 
         )
         recipe = chosen.recipe
     plan = make_plan(supply.directory, recipe)
+    notices = plan.notices
+    if recipe.refined:
+        from .guide import distillation
+
+        notices += (str(distillation(plan, config)),)
     disk = _existing(order.output)
     return Prepared(
         config=config,
@@ -177,7 +182,7 @@ def prepare(order: Order, supply: Supply, *, progress: Report | None = None) -> 
         disk_needed=_disk_need(plan, supply, disk),
         disk_free=shutil.disk_usage(disk).free,
         disk=disk,
-        notices=plan.notices,
+        notices=notices,
     )
 
 

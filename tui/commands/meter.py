@@ -24,7 +24,7 @@ _WORDS = {
     "fetch": "fetch",
     "plan": "read headers",
     "calibrate": "calibrate",
-    "fit": "measure",
+    "fit": "fit",
     "refine": "refine",
     "quantise": "quantise",
     "check": "check",

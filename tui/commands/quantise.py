@@ -165,6 +165,8 @@ class _Run:
             def planned(prepared: Prepared) -> None:
                 record = plan_record(prepared, self.asked, self.order.output, groups=False)
                 watch.event("plan", **record)
+                for notice in prepared.notices:
+                    watch.notice(notice)
 
             result = carry_out(self.order, opened, planned=planned, progress=watch.report)
             for notice in result.notices:
