@@ -18,6 +18,7 @@ from mlxqwen.errors import DoesNotFit, UsageError
 from tui.commands.failures import reported
 
 CLI = [sys.executable, "-m", "tui.cli"]
+COMMANDS = "chat ask quantize verify evaluate pull models bench doctor".split()
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_help_is_quick_and_imports_neither_mlx_nor_textual(env):
     modules = set(done.stdout.splitlines()[-1].split())
     assert "tui" in modules
     assert not modules & {"mlx", "textual", "mlx_lm", "tokenizers", "huggingface_hub", "sqlite3"}
-    for command in ("chat", "ask", "quantize", "models", "bench", "doctor"):
+    for command in COMMANDS:
         assert command in done.stdout
     assert min(times) < 0.5  # 0.11 s on a quiet machine; the bar is 0.3 s
 
@@ -76,7 +77,7 @@ def test_version(run):
 
 
 def test_every_command_has_help(run):
-    for command in ("chat", "ask", "quantize", "models", "bench", "doctor"):
+    for command in COMMANDS:
         assert run(command, "--help").returncode == 0
 
 
