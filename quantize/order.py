@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mlxqwen.device import computes_in_float32
 from mlxqwen.engine.memory import Plan as MemoryPlan
 from mlxqwen.engine.memory import plan_sizes
-from mlxqwen.errors import UsageError
+from mlxqwen.errors import CheckpointError, DoesNotFit, UnsupportedModel, UsageError
 from mlxqwen.model.config import ModelConfig
 
 from .companions import companion_bytes
@@ -210,8 +210,14 @@ def carry_out(
     started = time.perf_counter()
     order.check()
     with PartialFolder(order.output, restart=order.restart) as folder:
-        supply = source(folder.source) if callable(source) else source
-        prepared = prepare(order, supply, progress=progress)
+        try:
+            supply = source(folder.source) if callable(source) else source
+            prepared = prepare(order, supply, progress=progress)
+        except (CheckpointError, DoesNotFit, UnsupportedModel, UsageError):
+            if not folder.journal.exists():
+                # Nothing will come of it: what the source has noted there need not stay.
+                shutil.rmtree(folder.source, ignore_errors=True)
+            raise
         if planned is not None:
             planned(prepared)
         if not folder.finished:

@@ -10,7 +10,7 @@ import mlx.core as mx
 import pytest
 
 from mlxqwen.checkpoint.quantspec import QuantSpec
-from mlxqwen.errors import DoesNotFit, OutputError, UsageError
+from mlxqwen.errors import DoesNotFit, OutputError, UnsupportedModel, UsageError
 from quantize.order import Order, carry_out, gather, prepare
 from quantize.partial import PartialFolder
 from quantize.progress import Progress
@@ -237,6 +237,21 @@ def test_a_source_may_keep_its_shards_beside_the_output(tmp_path, source):
     assert kept == [tmp_path / "out.partial" / "source"]
     assert not kept[0].parent.exists()
     assert result.path == tmp_path / "out"
+
+
+def test_what_cannot_be_quantised_leaves_nothing_behind(tmp_path, make):
+    source = make()
+    config = json.loads((source / "config.json").read_text()) | {"model_type": "qwen3_vl"}
+    (source / "config.json").write_text(json.dumps(config))
+
+    def opened(folder: Path) -> Supply:
+        folder.mkdir()
+        (folder / "notes").write_bytes(b"x")
+        return Folder.open(source)
+
+    with pytest.raises(UnsupportedModel):
+        carry_out(Order(tmp_path / "out"), opened)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_the_output_is_locked_and_refused_before_any_work(tmp_path, source, text):

@@ -77,6 +77,17 @@ def test_speed_is_that_of_late(meter, now):
     assert meter.rate == pytest.approx(1e9, rel=0.1)
 
 
+def test_a_stage_that_begins_to_count_anew(meter, now):
+    for done in (0, 40):
+        now.time += 10
+        meter.report(Progress.of("refine", done, 40, "layers"))
+    for done in (0, 1):
+        now.time += 2
+        meter.report(Progress.of("refine", done, 11, "steps"))
+    assert meter.rate == 0.5
+    assert meter.seconds_left == 20
+
+
 def test_work_of_an_earlier_run_is_no_speed(meter, now):
     meter.report(rounding(0))
     meter.report(rounding(20 * 10**9, resumed=20 * 10**9))

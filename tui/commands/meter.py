@@ -64,7 +64,10 @@ class Meter:
             self._entered = now
             self._samples.clear()
         self._last = progress
-        self._samples.append((now, work_done(progress)))
+        work = work_done(progress)
+        if self._samples and work < self._samples[-1][1]:
+            self._samples.clear()  # the stage has begun to count something else
+        self._samples.append((now, work))
         while now - self._samples[0][0] > _WINDOW and len(self._samples) > 2:
             self._samples.popleft()
 
