@@ -121,7 +121,7 @@ def test_waiting_for_a_shard_is_part_of_rounding(meter, now):
     for read in (1, 2, 3):
         now.time += 2
         waiting = replace(rounding(read * 10**9), stage="fetch", message="waiting for model-2")
-        meter.report(waiting)
+        meter.report(replace(waiting, done=10, total=20))
         assert "waiting for model-2" in drawn(meter, 100)
         now.time += 2
         meter.report(rounding(read * 10**9))
@@ -129,6 +129,25 @@ def test_waiting_for_a_shard_is_part_of_rounding(meter, now):
     assert "● quantise" in shown
     assert "✓" not in shown
     assert meter.to_json()["stage"] == "quantise"
+
+
+def test_a_shard_counts_as_it_arrives_and_not_twice(meter, now):
+    meter.report(rounding(0))
+    shard = 10 * 10**9
+    for arrived in (2, 4, 6, 8, 10):
+        now.time += 1
+        waiting = replace(rounding(0), stage="fetch", message="m-1", done=arrived * 10**9)
+        meter.report(replace(waiting, total=shard))
+    shown = drawn(meter, 100)
+    assert "m-1 (10.0 GB of 10.0 GB)" in shown
+    assert "25%" in shown
+    assert meter.seconds_left == 15
+    meter.report(rounding(10**9, shards=0))
+    assert "25%" in drawn(meter, 100)  # one tenth of it read, all of it here
+    now.time += 5
+    meter.report(rounding(20 * 10**9, shards=2))
+    assert meter.to_json()["share"] == 0.5
+    assert meter.seconds_left == 10
 
 
 def test_a_stage_that_comes_again_has_one_line(meter, now):
@@ -150,7 +169,7 @@ def test_what_is_drawn(meter, now):
         "● quantise",
         "25%",
         "shard 3/8 · 10/400 tensors · 10.0 GB of 40.0 GB",
-        "5.00 GB/s",
+        "5.0 GB/s",
         "0:02 passed · 0:06 left",
         "peak memory",
     ):

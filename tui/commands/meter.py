@@ -52,19 +52,22 @@ class Meter:
         self._began = self._entered = now()
         self._spent: dict[str, float] = {}
         self._samples: deque[tuple[float, int]] = deque()
+        self._far = 0
         self._last: Progress | None = None
         self._stopping = Event() if stopping is None else stopping
 
     def report(self, progress: Progress) -> None:
         """Take in one report; they may come from any thread, one at a time."""
         now = self._now()
-        if self._last is not None and _stage(progress) != _stage(self._last):
-            stage = _stage(self._last)
+        if self._last is not None and stage_of(progress) != stage_of(self._last):
+            stage = stage_of(self._last)
             self._spent[stage] = self._spent.get(stage, 0.0) + now - self._entered
             self._entered = now
             self._samples.clear()
+            self._far = 0
         self._last = progress
-        work = work_done(progress)
+        self._far = far = self._how_far(progress)
+        work = far - progress.bytes_resumed if in_bytes(progress) else far
         if self._samples and work < self._samples[-1][1]:
             self._samples.clear()  # the stage has begun to count something else
         self._samples.append((now, work))
@@ -90,8 +93,13 @@ class Meter:
         """Until the present stage ends, as far as its speed tells."""
         if self._last is None or self.rate is None:
             return None
-        done, total = share(self._last)
-        return (total - done) / self.rate if total else None
+        _, total = share(self._last)
+        return (total - self._far) / self.rate if total else None
+
+    def _how_far(self, progress: Progress) -> int:
+        """Bytes never run backwards: a shard is counted as it arrives, and again as it is read."""
+        done, _ = share(progress)
+        return max(self._far, done) if in_bytes(progress) else done
 
     def to_json(self) -> dict[str, Any]:
         """The last report as numbers; bytes, seconds, null where nothing is known yet."""
@@ -100,8 +108,9 @@ class Meter:
             return {}
         rate, left = self.rate, self.seconds_left
         return {
-            "stage": _stage(last),
+            "stage": stage_of(last),
             "message": last.message,
+            "share": round(self._far / share(last)[1], 4) if share(last)[1] else None,
             "done": last.done,
             "total": last.total,
             "shards_done": last.shards_done,
@@ -113,7 +122,7 @@ class Meter:
             "bytes_resumed": last.bytes_resumed,
             "bytes_written": last.bytes_written,
             "bytes_written_total": last.bytes_written_total,
-            "bytes_per_second": round(rate) if rate and not last.total else None,
+            "bytes_per_second": round(rate) if rate and in_bytes(last) else None,
             "seconds_left": None if left is None else round(left, 1),
             "seconds": round(self.elapsed, 2),
             "peak_memory": peak_memory(),
@@ -124,7 +133,7 @@ class Meter:
 
         width = options.max_width
         yield Text(self._title, style="bold", no_wrap=True, overflow="ellipsis")
-        now = None if self._last is None else _stage(self._last)
+        now = None if self._last is None else stage_of(self._last)
         for stage, seconds in self._spent.items():
             if stage == now or seconds < _SETTLED:
                 continue
@@ -140,9 +149,9 @@ class Meter:
         from rich.table import Table
         from rich.text import Text
 
-        done, total = share(last)
+        done, total = self._far, share(last)[1]
         stopping = self._stopping.is_set()
-        label = Text("stopping" if stopping else _WORDS[_stage(last)], style="cyan")
+        label = Text("stopping" if stopping else _WORDS[stage_of(last)], style="cyan")
         percent = Text(f"{done / total:.0%}" if total else "")
         bar = ProgressBar(total or None, done, pulse=not total and not stopping)
         if width < _NARROW:
@@ -163,38 +172,45 @@ class Meter:
             yield f"shard {min(last.shards_done + 1, last.shards_total)}/{last.shards_total}"
         if last.tensors_total:
             yield f"{last.tensors_done}/{last.tensors_total} tensors"
-        if last.total:
+        if not in_bytes(last):
             yield f"{last.done}/{last.total}"
         elif last.bytes_read_total:
             yield f"{size(last.bytes_read)} of {size(last.bytes_read_total)}"
         if last.message:
-            yield cell(last.message)
+            here = f" ({size(last.done)} of {size(last.total)})" if waits(last) else ""
+            yield f"{cell(last.message)}{here}"
         rate, left = self.rate, self.seconds_left
-        if rate and not last.total:
-            yield f"{rate / 1e9:.2f} GB/s"
+        if rate and in_bytes(last):
+            yield f"{size(round(rate))}/s"
         yield f"{clock(self.elapsed)} passed"
         if left is not None:
             yield f"{clock(left)} left"
         yield f"peak memory {size(peak_memory())}"
 
 
-def _stage(progress: Progress) -> str:
+def stage_of(progress: Progress) -> str:
     """Rounding that waits for a shard is rounding still."""
-    waits = progress.stage == "fetch" and progress.tensors_total
-    return "quantise" if waits else progress.stage
+    return "quantise" if waits(progress) else progress.stage
+
+
+def waits(progress: Progress) -> bool:
+    """Whether rounding waits for a shard, of which ``done`` of ``total`` bytes are here."""
+    return progress.stage == "fetch" and progress.tensors_total > 0
+
+
+def in_bytes(progress: Progress) -> bool:
+    """Whether bytes, not units of its own, say how far the stage is."""
+    return waits(progress) or not progress.total
 
 
 def share(progress: Progress) -> tuple[int, int]:
     """(done, of how much) of the present stage; (0, 0) where it counts nothing."""
-    if progress.total:
+    if not in_bytes(progress):
         return progress.done, progress.total
-    return progress.bytes_read, progress.bytes_read_total
-
-
-def work_done(progress: Progress) -> int:
-    """What this run has done itself of the present stage, in units or bytes."""
-    done = share(progress)[0]
-    return done if progress.total else done - progress.bytes_resumed
+    total = progress.bytes_read_total
+    # What has arrived of a shard that is waited for counts: it takes longer than the rounding.
+    arrived = progress.done if waits(progress) else 0
+    return min(progress.bytes_read + arrived, total), total
 
 
 def joined(facts: list[str], width: int) -> list[str]:
