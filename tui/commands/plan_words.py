@@ -132,17 +132,19 @@ def result_line(result: Result) -> str:
     )
 
 
-def summary(result: Result, manifest: Manifest | None, name: str, source: str) -> RenderableType:
+def summary(
+    result: Result, manifest: Manifest | None, name: str, source: str | None
+) -> RenderableType:
     """What a person wants to know at the end.
 
     Args:
         name: By which the next commands find the output.
-        source: What the user called the source.
+        source: What the user called the source; None where it was not kept.
     """
     from rich.console import Group
     from rich.text import Text
 
-    own, origin = shlex.quote(name), shlex.quote(source)
+    own = shlex.quote(name)
     facts = [
         ("size", f"{size(result.nbytes)} in {_files(result.shards)}"),
         (
@@ -153,8 +155,9 @@ def summary(result: Result, manifest: Manifest | None, name: str, source: str) -
         ("took", f"{clock(result.seconds)}, at most {size(peak_memory())} of memory"),
         ("next", f"mlxqwen chat {own}"),
         ("", f"mlxqwen verify {own}"),
-        ("", f"mlxqwen evaluate {own} --against {origin}"),
     ]
+    if source is not None:
+        facts.append(("", f"mlxqwen evaluate {own} --against {shlex.quote(source)}"))
     path = Text(cell(str(result.path)), style="bold", overflow="fold")
     return Group(path, pairs(facts))
 

@@ -248,7 +248,9 @@ class _Run:
 
             own = result.path.parent == models_folder().resolve()
             name = result.path.name if own else _shortest(result.path)
-            show(summary(result, read_manifest(result.path), name, self.asked))
+            gone = self.discards and self.source.path is None
+            source = None if gone else self.asked
+            show(summary(result, read_manifest(result.path), name, source))
 
 
 @contextmanager
