@@ -249,7 +249,9 @@ class _Run:
             own = result.path.parent == models_folder().resolve()
             name = result.path.name if own else _shortest(result.path)
             gone = self.discards and self.source.path is None
-            source = None if gone else self.asked
+            # An alias would find the result itself.
+            known = self.source.name if self.source.named else self.asked
+            source = None if gone else known
             show(summary(result, read_manifest(result.path), name, source))
 
 
