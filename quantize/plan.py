@@ -19,7 +19,7 @@ from mlxqwen.checkpoint.quantspec import Quantization, QuantSpec
 from mlxqwen.checkpoint.safetensors import DTYPE_BYTES, layout_header
 from mlxqwen.model.config import ModelConfig
 
-from .recipes import FAST, Recipe
+from .recipes import Recipe
 from .sources import open_source, packed_format, refuse_growth, target_dtype
 
 # mlx-lm's limit for one file; a single matrix above it gets a file of its own.
@@ -221,13 +221,12 @@ def make_plan(
         name = output_name(origin.name, config)
         spec = None
         if is_matrix(origin):
-            spec = recipe.spec(origin.module, origin.shape[-1])
+            spec = _spec(origin, recipe)
             if spec != recipe.default:
                 overrides[name.removesuffix(".weight")] = spec
         steps.append(Step(origin, dtype, spec, _outputs(name, origin.shape, dtype, spec)))
     tensor_bytes = sum(step.nbytes for step in steps)
-    if recipe == FAST:
-        refuse_growth(directory, layout, tensor_bytes)
+    refuse_growth(directory, layout, tensor_bytes)
     shards = _shard(steps, max_shard_bytes)
     return Plan(
         recipe=recipe,
@@ -240,6 +239,14 @@ def make_plan(
         tensor_bytes=tensor_bytes,
         output_bytes=sum(shard.nbytes for shard in shards),
     )
+
+
+def _spec(origin: Origin, recipe: Recipe) -> QuantSpec | None:
+    spec = recipe.spec(origin.module, origin.shape[-1])
+    packed = origin.spec
+    if recipe.keeps_packed and packed is not None and (spec is None or packed.bits <= spec.bits):
+        return packed
+    return spec
 
 
 def pieces_of(origin: Origin) -> Iterator[Piece]:

@@ -78,7 +78,7 @@ def packed_format(origin: Origin) -> str:
 
 
 def refuse_growth(directory: Directory, layout: Layout, tensor_bytes: int) -> None:
-    """Refuses to write more bytes than an MLX source has: rounding again only loses.
+    """Refuses to write no fewer bytes than an MLX source has: rounding again only loses.
 
     Raises:
         UnsupportedModel: The source is an MLX-quantised model and the output would be no smaller.

@@ -31,5 +31,5 @@ def test_planned_bytes_are_those_that_would_be_written(model: KnownModel, bits: 
         infos[name] = TensorInfo(name, "BF16", shape, Path("model.safetensors"), end, size)
         end += size
     on_paper = Directory(Path(), declared, {}, infos, ())
-    written = make_plan(on_paper, choose_recipe(bits=bits)).tensor_bytes
+    written = make_plan(on_paper, choose_recipe(None, "fast", bits=bits)).tensor_bytes
     assert quantised_bytes(config, bits) == written

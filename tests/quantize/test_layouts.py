@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.filterwarnings("default")]
 
 BY_NAME = {case.name: case for case in CASES + CASES_NEXT}
 UNPACKED = [case for case in BY_NAME.values() if case.layout != "mlx_affine" and case.long < 80]
-RECIPE = choose_recipe(bits=5)
+RECIPE = choose_recipe(None, "fast", bits=5)
 
 
 def content(folder: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
@@ -99,7 +99,7 @@ def test_mlx_lm_loads_the_output_and_computes_the_same(case: Case, tmp_path: Pat
 @pytest.mark.parametrize("name", ["gptq_dense", "gptq_moe", "gptq_qwen2", "awq_dense", "awq_moe"])
 def test_numbers_that_fit_the_recipe_are_not_rounded_again(name: str, tmp_path: Path) -> None:
     write(BY_NAME[name], tmp_path / "source")
-    recipe = choose_recipe(bits=4, group_size=32)
+    recipe = choose_recipe(None, "fast", bits=4, group_size=32)
     result = quantise(tmp_path / "source", tmp_path / "ours", recipe=recipe)
     assert not result.notices
     ours, source = (
@@ -135,7 +135,9 @@ def test_an_mlx_source_is_requantised_only_to_fewer_bytes_or_on_demand(tmp_path:
         quantise(tmp_path / "four", tmp_path / "refused")
     assert caught.value.hint
     assert not (tmp_path / "refused").exists()
-    three = quantise(tmp_path / "four", tmp_path / "three", recipe=choose_recipe(bits=3))
+    three = quantise(
+        tmp_path / "four", tmp_path / "three", recipe=choose_recipe(None, "fast", bits=3)
+    )
     assert any("MLX" in notice for notice in three.notices)
     before, after = logits(tmp_path / "four"), logits(tmp_path / "three")
     assert 1e-3 < mx.linalg.norm(after - before) / mx.linalg.norm(before) < 0.8

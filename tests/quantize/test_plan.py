@@ -11,9 +11,9 @@ from mlxqwen.checkpoint.directory import Directory
 from mlxqwen.checkpoint.expected import expected_tensors
 from mlxqwen.checkpoint.quantspec import QuantSpec
 from mlxqwen.checkpoint.safetensors import TensorInfo
-from mlxqwen.errors import UsageError
+from mlxqwen.errors import UnsupportedModel
 from mlxqwen.model.config import ModelConfig
-from quantize import FAST, choose_recipe, make_plan
+from quantize import FAST, choose_recipe, make_plan, quantise
 
 # The shapes of Qwen/Qwen3-14B.
 QWEN3_14B = {
@@ -74,7 +74,7 @@ def test_router_gets_its_own_spec_and_every_departure_is_listed(make):
 
 
 def test_mx_modes_have_byte_scales_and_no_biases(make):
-    plan = make_plan(Directory.open(make()), choose_recipe(mode="mxfp8"))
+    plan = make_plan(Directory.open(make()), choose_recipe(None, "fast", mode="mxfp8"))
     outputs = {t[0]: t[1:] for t in plan.shards[0].tensors}
     assert outputs["lm_head.weight"] == ("U32", (512, 32))
     assert outputs["lm_head.scales"] == ("U8", (512, 4))
@@ -112,32 +112,54 @@ def test_shards_keep_a_matrix_with_its_scales(make):
     assert len(plan.weight_map) == sum(len(s.tensors) for s in plan.shards)
 
 
-def test_recipe_choices():
-    assert choose_recipe() == FAST
-    assert choose_recipe(bits=8).default == QuantSpec(8, 64)
-    assert choose_recipe(group_size=32).default == QuantSpec(4, 32)
-    assert choose_recipe(mode="nvfp4").default == QuantSpec(4, 16, "nvfp4")
-    assert choose_recipe(bits=3).spec("model.layers.0.mlp.gate", 128) == QuantSpec(8, 64)
-    assert FAST.spec("model.layers.0.mlp.gate", 192) == QuantSpec(8, 64)
-    assert FAST.spec("model.layers.0.mlp.gate_proj", 192) == QuantSpec(4, 64)
-    assert FAST.spec("model.layers.0.mlp.gate_proj", 96) is None
-    # The default's group divides 96, the router's own does not.
-    assert choose_recipe(group_size=32).spec("model.layers.0.mlp.gate", 96) is None
+def test_a_plan_keeps_its_recipe_and_tells_its_layout(make):
+    directory = Directory.open(make(moe=True))
+    four, again, three = (
+        make_plan(directory, choose_recipe(None, "fast", bits=bits)) for bits in (4, 4, 3)
+    )
+    assert four.recipe == choose_recipe(None, "fast")
+    assert four.digest() == again.digest() != three.digest()
+    assert make_plan(directory, FAST, max_shard_bytes=40_000).digest() != four.digest()
 
 
-@pytest.mark.parametrize(
-    "choice",
-    [{"bits": 7}, {"bits": 0}, {"group_size": 16}, {"mode": "q4_k"}, {"bits": 8, "mode": "mxfp4"}],
-)
-def test_impossible_choices_are_usage_errors(choice):
-    with pytest.raises(UsageError) as caught:
-        choose_recipe(**choice)
-    assert caught.value.hint
+def test_the_table_counts_tensors_by_kind_and_spec(make):
+    plan = make_plan(Directory.open(make(moe=True)), FAST)
+    rows = {(row.kind, row.spec): row for row in plan.table()}
+    queries = rows["self_attn.q_proj", QuantSpec(4, 64)]
+    assert (queries.count, queries.shape) == (2, (128, 128))
+    # Four bits and a sixteenth of a word for scale and bias: 4.5 bits a weight.
+    assert queries.nbytes == 2 * 128 * 128 * 9 // 16
+    assert rows["mlp.gate", QuantSpec(8, 64)].shape == (4, 128)
+    assert rows["mlp.switch_mlp.down_proj", QuantSpec(4, 64)].shape == (4, 128, 64)
+    assert rows["embed_tokens", QuantSpec(4, 64)].count == 1
+    assert rows["input_layernorm", None].count == 2
+    assert sum(row.nbytes for row in plan.table()) == plan.tensor_bytes
+
+
+def test_what_a_source_has_in_few_bits_stays_so_where_the_recipe_says(tmp_path, make):
+    quantise(make(moe=True, extra={}), tmp_path / "four")
+    directory = Directory.open(tmp_path / "four")
+    config = ModelConfig.parse(directory.config)
+    with pytest.raises(UnsupportedModel, match="already quantised for MLX"):
+        make_plan(directory, choose_recipe(config))
+    lower = make_plan(directory, choose_recipe(config, bits=3))
+    specs = {row.kind: row.spec for row in lower.table()}
+    assert specs["mlp.switch_mlp.up_proj"] == QuantSpec(3, 64)
+    assert specs["self_attn.q_proj"] == specs["embed_tokens"] == QuantSpec(4, 64)
+    assert specs["mlp.gate"] == QuantSpec(8, 64)
+    assert "rounded a second time" in lower.notices[0]
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_an_mlx_model_is_never_written_larger(tmp_path, make, bits):
+    quantise(make(), tmp_path / "four")
+    with pytest.raises(UnsupportedModel, match="already quantised for MLX"):
+        make_plan(Directory.open(tmp_path / "four"), choose_recipe(None, "fast", bits=bits))
 
 
 def test_planning_does_not_import_mlx():
     program = (
-        "import sys, quantize, quantize.plan, quantize.card; quantize.choose_recipe();"
+        "import sys, quantize, quantize.plan, quantize.card; quantize.choose_recipe(None, 'fast');"
         "assert not {m for m in sys.modules if m.split('.')[0] in ('mlx', 'numpy', 'mlx_lm')}"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
