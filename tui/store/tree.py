@@ -1,0 +1,185 @@
+"""The tree of messages: what is said, and which branches there are.
+
+The user's message is committed before an answer is asked for, the answer is a ``streaming`` row
+flushed as it grows, and a row that has reached a terminal state never changes again (a trigger
+refuses it): editing and regenerating add siblings.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import astuple
+from typing import Any
+
+from ..database import storable
+from ..records import End, Hit, Message, Statistics
+from ..search import Query
+from .conversations import title_from
+from .file import File, row_id
+
+_MESSAGE = (
+    "id, conversation_id, parent_id, role, text, reasoning, state, note, model_id, seed, "
+    "n_prompt, n_gen, ttft_ms, tok_s, thinking_ms, created_at"
+)
+
+
+class Tree(File):
+    """What is asked of and added to the messages of conversations."""
+
+    __slots__ = ()
+
+    def add_user(self, conversation_id: int, parent_id: int | None, text: str) -> Message:
+        """Commit what the user sent. The first message names an untitled conversation."""
+        text = storable(text)
+        with self._writing() as cursor:
+            message = self._insert(cursor, conversation_id, parent_id, "user", text, "done")
+            self._index(cursor, message)
+            cursor.execute(
+                "UPDATE conversation SET title = ? WHERE id = ? AND title = ''",
+                (title_from(text), conversation_id),
+            )
+        return self._message(message)
+
+    def start_answer(
+        self,
+        conversation_id: int,
+        parent_id: int | None,
+        *,
+        model: str,
+        params: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> Message:
+        """Add an empty ``streaming`` answer under ``parent_id`` and open its branch."""
+        with self._writing() as cursor:
+            message = self._insert(cursor, conversation_id, parent_id, "assistant", "", "streaming")
+            cursor.execute(
+                "UPDATE message SET model_id = ?, params_json = ?, seed = ? WHERE id = ?",
+                (storable(model), json.dumps(dict(params or {})), seed, message),
+            )
+        return self._message(message)
+
+    def flush(self, message_id: int, text: str, reasoning: str) -> None:
+        """Save what has streamed so far; a message already ended is left as it is."""
+        with self._writing() as cursor:
+            cursor.execute(
+                "UPDATE message SET text = ?, reasoning = ? WHERE id = ? AND state = 'streaming'",
+                (storable(text), storable(reasoning), message_id),
+            )
+
+    def finish(
+        self,
+        message_id: int,
+        state: End,
+        text: str,
+        reasoning: str,
+        *,
+        note: str = "",
+        statistics: Statistics | None = None,
+    ) -> Message:
+        """End a streaming message for good, and index it. Ending it twice changes nothing."""
+        texts = [storable(text), storable(reasoning), state, storable(note)]
+        with self._writing() as cursor:
+            cursor.execute(
+                "UPDATE message SET text = ?, reasoning = ?, state = ?, note = ?, n_prompt = ?, "
+                "n_gen = ?, ttft_ms = ?, tok_s = ?, thinking_ms = ? "
+                "WHERE id = ? AND state = 'streaming'",
+                (*texts, *astuple(statistics or Statistics()), message_id),
+            )
+            if cursor.rowcount:
+                self._index(cursor, message_id)
+                self._touch(cursor, message_id)
+        return self._message(message_id)
+
+    def branch(self, leaf_id: int) -> list[Message]:
+        """The messages from the root to ``leaf_id``, oldest first."""
+        rows = self._read(
+            "WITH RECURSIVE up(id, parent_id, depth) AS ("
+            "  SELECT id, parent_id, 0 FROM message WHERE id = ?"
+            "  UNION ALL SELECT m.id, m.parent_id, up.depth + 1"
+            "  FROM message m JOIN up ON m.id = up.parent_id) "
+            f"SELECT {', '.join('m.' + name for name in _MESSAGE.split(', '))} "
+            "FROM up JOIN message m ON m.id = up.id ORDER BY up.depth DESC",
+            (leaf_id,),
+        )
+        return [Message(*row) for row in rows]
+
+    def siblings(self, message_id: int) -> list[int]:
+        """The ids of all versions of a message, itself among them, oldest first."""
+        rows = self._read(
+            "SELECT s.id FROM message m JOIN message s "
+            "ON s.conversation_id = m.conversation_id AND s.parent_id IS m.parent_id "
+            "WHERE m.id = ? AND s.deleted_at IS NULL ORDER BY s.id",
+            (message_id,),
+        )
+        return [row[0] for row in rows]
+
+    def versions(self, conversation_id: int) -> dict[int, tuple[int, int]]:
+        """(number from 1, count) of every message that has siblings, by id."""
+        rows = self._read(
+            "SELECT id, row_number() OVER same, count(*) OVER (PARTITION BY parent_id) "
+            "FROM message WHERE conversation_id = ? AND deleted_at IS NULL "
+            "WINDOW same AS (PARTITION BY parent_id ORDER BY id)",
+            (conversation_id,),
+        )
+        return {number: (place, total) for number, place, total in rows if total > 1}
+
+    def newest_leaf(self, message_id: int) -> int:
+        """The leaf one reaches from ``message_id`` by taking the newest child each time."""
+        newest = "SELECT max(id) FROM message WHERE parent_id = ? AND deleted_at IS NULL"
+        while child := self._read(newest, (message_id,))[0][0]:
+            message_id = child
+        return message_id
+
+    def search(self, text: str, limit: int = 50) -> list[Hit]:
+        """Messages of every branch that contain ``text``, the best first.
+
+        Words match without case or accents, the last one as a beginning; text that has no words of
+        that kind (CJK, code, fragments) matches wherever it stands.
+        """
+        query = Query.parse(text)
+        for statement, argument in query.statements():
+            rows = self._read(statement, (argument, limit))
+            if rows:
+                return [Hit(*row) for row in rows]
+        return []
+
+    def _insert(
+        self,
+        cursor: sqlite3.Cursor,
+        conversation_id: int,
+        parent_id: int | None,
+        role: str,
+        text: str,
+        state: str,
+    ) -> int:
+        cursor.execute(
+            "INSERT INTO message (conversation_id, parent_id, role, text, state, created_at) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (conversation_id, parent_id, role, text, state, self._clock()),
+        )
+        message_id = row_id(cursor)
+        cursor.execute(
+            "UPDATE conversation SET leaf_id = ? WHERE id = ?", (message_id, conversation_id)
+        )
+        self._touch(cursor, message_id)
+        return message_id
+
+    def _touch(self, cursor: sqlite3.Cursor, message_id: int) -> None:
+        cursor.execute(
+            "UPDATE conversation SET updated_at = ? "
+            "WHERE id = (SELECT conversation_id FROM message WHERE id = ?)",
+            (self._clock(), message_id),
+        )
+
+    def _index(self, cursor: sqlite3.Cursor, message_id: int) -> None:
+        for table in ("message_fts", "message_tri"):
+            cursor.execute(
+                f"INSERT INTO {table} (rowid, text) SELECT id, text FROM message WHERE id = ?",
+                (message_id,),
+            )
+
+    def _message(self, message_id: int) -> Message:
+        (row,) = self._read(f"SELECT {_MESSAGE} FROM message WHERE id = ?", (message_id,))
+        return Message(*row)
