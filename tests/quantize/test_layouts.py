@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import pytest
@@ -82,12 +82,25 @@ FOREIGN_TO_MLX_LM = {"dense_attention_bias", "dense_yarn_old_key", "moe_yarn"}
 SHARED = [case for case in UNPACKED if case.name not in FOREIGN_TO_MLX_LM]
 
 
+CHOICES: dict[str, dict[str, Any]] = {
+    "fast": {"name": "fast", "bits": 5},
+    "balanced": {"name": "balanced"},
+    "mxfp4": {"mode": "mxfp4"},
+    "mxfp8": {"mode": "mxfp8"},
+    "nvfp4": {"mode": "nvfp4"},
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("case", SHARED, ids=lambda case: case.name)
-def test_mlx_lm_loads_the_output_and_computes_the_same(case: Case, tmp_path: Path) -> None:
+def test_mlx_lm_loads_the_output_and_computes_the_same(
+    case: Case, choice: str, tmp_path: Path
+) -> None:
     from mlx_lm.utils import load_model as load_theirs
 
     write(case, tmp_path / "source")
-    quantise(tmp_path / "source", tmp_path / "ours", recipe=RECIPE)
+    recipe = choose_recipe(ModelConfig.parse(case.config), **CHOICES[choice])
+    quantise(tmp_path / "source", tmp_path / "ours", recipe=recipe)
     theirs, _ = load_theirs(tmp_path / "ours", strict=True)
     floats = mx.floating
     theirs.apply(lambda x: x.astype(mx.float32) if mx.issubdtype(x.dtype, floats) else x)
