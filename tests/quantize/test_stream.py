@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import sys
 import threading
 from collections import namedtuple
 from pathlib import Path
@@ -12,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from mlxqwen.checkpoint.directory import Directory
+from mlxqwen.checkpoint.reading import read_rows
+from mlxqwen.checkpoint.safetensors import SafetensorsWriter
 from mlxqwen.errors import HubError, OutputError
 from quantize import FAST, choose_recipe, make_plan, pipeline, quantise
 from quantize.guidance import Guidance
 from quantize.partial import PartialFolder
+from quantize.schedule import make_schedule
 from quantize.space import fetch_need
 from quantize.supply import Folder
 
@@ -255,3 +259,48 @@ def test_notes_and_errors_are_in_the_manifest_and_the_same_after_resuming(tiny, 
     errors = told["tensors"]["model.layers.0.mlp.switch_mlp.up_proj"]
     assert 0.001 < errors["relative_mse"] < 0.02
     assert errors["sampled"] == 4 * 64
+
+
+def split(source: Path, folder: Path) -> list[str]:
+    """The same checkpoint with every other layer's FP8 scales one shard after their codes."""
+    folder.mkdir()
+    found = Directory.open(source)
+    names = [f"model-{number:05d}-of-00004.safetensors" for number in range(1, 5)]
+    files = {name: [] for name in names}
+    for position, (name, info) in enumerate(sorted(found.tensors.items())):
+        place = position * 3 // len(found.tensors)
+        late = name.endswith("_scale_inv") and position % 4 < 2
+        files[names[place + late]].append(info)
+    for name, infos in files.items():
+        tensors = [(info.name, info.dtype, info.shape) for info in infos]
+        with SafetensorsWriter(folder / name, tensors, {}) as writer:
+            for info in infos:
+                writer.write(info.name, read_rows(info, 0, info.rows))
+    shutil.copy(source / "config.json", folder)
+    return names
+
+
+def test_scales_in_a_later_shard_than_their_codes(remote, tmp_path, monkeypatch):
+    golden = str(Path(__file__).parents[1] / "golden")
+    monkeypatch.setattr(sys, "path", [golden, *sys.path])
+    from cases import CASES, CASES_NEXT
+    from checkpoints import write
+
+    case = next(case for case in CASES + CASES_NEXT if case.name == "fp8_moe")
+    write(case, tmp_path / "source")
+    names = split(tmp_path / "source", tmp_path / "split")
+    quantise(tmp_path / "source", tmp_path / "whole")
+    with PartialFolder(tmp_path / "out") as folder:
+        supply = remote(tmp_path / "split", folder.source)
+        quantise(supply, folder)
+    assert supply.fetches == supply.releases == names
+    assert supply.most <= 2
+    schedule = make_schedule(
+        make_plan(supply.directory, FAST),
+        supply.directory.shards,
+        chunk_bytes=12_000,
+        batch_bytes=20_000,
+    )
+    assert [len(batch.needs) for batch in schedule].count(2) >= 3
+    weights = "model.safetensors"
+    assert (tmp_path / "out" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
