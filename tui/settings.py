@@ -16,6 +16,8 @@ from typing import Any, Literal, cast
 from mlxqwen.errors import OutputError
 from mlxqwen.hub.library import data_folder
 
+from .words import say
+
 Think = Literal["auto", "on", "off"]
 SAMPLING: Mapping[str, type] = {
     "temperature": float,
@@ -84,7 +86,7 @@ def read_settings(path: Path) -> Opened:
     except FileNotFoundError:
         return Opened(Settings())
     except (OSError, ValueError) as error:
-        return Opened(Settings(), (f"{path} cannot be read and is left as it is: {error}.",))
+        return Opened(Settings(), (say("settings.unreadable", path=path, error=error),))
     values: dict[str, Any] = {}
     complaints: list[str] = []
     for name, value in raw.items():
@@ -93,7 +95,9 @@ def read_settings(path: Path) -> Opened:
         if _is_usable(name, value):
             values[name] = _known_sampling(value, complaints) if name == "sampling" else value
         else:
-            complaints.append(f"{path.name}: {name} = {value!r} is not usable and was left out.")
+            complaints.append(
+                say("settings.unusable", file=path.name, name=name, value=repr(value))
+            )
     return Opened(replace(Settings(), **values), tuple(complaints))
 
 
@@ -109,7 +113,7 @@ def write_settings(path: Path, settings: Settings) -> None:
         kept = {}
     except ValueError as error:
         raise OutputError(
-            f"{path} is not valid TOML, so nothing was saved: {error}.", "Mend or remove it."
+            say("settings.damaged", path=path, error=error), say("settings.mend")
         ) from error
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -162,7 +166,9 @@ def _known_sampling(table: dict[str, object], complaints: list[str]) -> dict[str
     for name, value in table.items():
         kind = SAMPLING.get(name)
         if kind is None or isinstance(value, bool) or not isinstance(value, int | float):
-            complaints.append(f"sampling: {name} = {value!r} is not usable and was left out.")
+            complaints.append(
+                say("settings.unusable", file="[sampling]", name=name, value=repr(value))
+            )
         else:
             usable[name] = kind(value)
     return usable
@@ -199,5 +205,5 @@ def _value(value: object) -> str:
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
     return OutputError(
-        f"{path} cannot be written: {error.strerror}.", "Set MLXQWEN_HOME to a folder of yours."
+        say("settings.unwritable", path=path, error=error.strerror), say("settings.elsewhere")
     )

@@ -1,25 +1,30 @@
-"""Quantities in as few characters as say them."""
+"""Quantities in as few characters as say them, in the interface's language."""
 
 from __future__ import annotations
 
+from .words import plural, say
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def decimal(value: float, digits: int = 1) -> str:
+    """``value`` with so many digits after the language's own decimal sign."""
+    return f"{value:.{digits}f}".replace(".", say("unit.decimal"))
 
 
 def age(seconds: float) -> str:
     """How long ago something was, in as few characters as say it."""
     if seconds < _MINUTE:
-        return "now"
+        return say("unit.now")
     if seconds < _HOUR:
-        return f"{int(seconds // _MINUTE)}m"
+        return say("unit.minutes", number=int(seconds // _MINUTE))
     if seconds < _DAY:
-        return f"{int(seconds // _HOUR)}h"
+        return say("unit.hours", number=int(seconds // _HOUR))
     if seconds < 60 * _DAY:
-        return f"{int(seconds // _DAY)}d"
-    return (
-        f"{int(seconds // (30 * _DAY))}mo"
-        if seconds < 365 * _DAY
-        else f"{int(seconds // (365 * _DAY))}y"
-    )
+        return say("unit.days", number=int(seconds // _DAY))
+    if seconds < 365 * _DAY:
+        return say("unit.months", number=int(seconds // (30 * _DAY)))
+    return plural("unit.years", int(seconds // (365 * _DAY)))
 
 
 def clock(seconds: float) -> str:
@@ -35,12 +40,12 @@ def count(tokens: int) -> str:
         return f"{tokens // 1024}k"
     if tokens < 1000:
         return str(tokens)
-    return f"{tokens / 1000:.1f}k" if tokens < 10_000 else f"{tokens / 1000:.0f}k"
+    return f"{decimal(tokens / 1000)}k" if tokens < 10_000 else f"{tokens / 1000:.0f}k"
 
 
 def size(amount: int) -> str:
     """Bytes in powers of ten, as disks are sold: ``4.3 GB``."""
     for unit, scale in (("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)):
         if amount >= scale:
-            return f"{amount / scale:.1f} {unit}"
+            return f"{decimal(amount / scale)} {unit}"
     return f"{amount} B"

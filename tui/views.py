@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from .answer import Answer, Ended
 from .markdown import clean
 from .records import Message, Statistics
+from .units import decimal
 from .widgets.transcript import MessageView
+from .words import say
 
 
 def model_label(name: str) -> str:
@@ -23,7 +26,8 @@ def answer_header(model: str, figures: Statistics) -> str:
     if figures.tok_s:
         parts.append(f"{figures.tok_s:.0f} tok/s")
     if figures.tok_s and figures.n_gen and figures.ttft_ms is not None:
-        parts.append(f"{figures.ttft_ms / 1000 + (figures.n_gen - 1) / figures.tok_s:.1f} s")
+        seconds = figures.ttft_ms / 1000 + (figures.n_gen - 1) / figures.tok_s
+        parts.append(f"{decimal(seconds)} s")
     return " · ".join(parts)
 
 
@@ -37,9 +41,9 @@ def figures_of(message: Message) -> Statistics:
 def message_view(message: Message, sibling: tuple[int, int] | None = None) -> MessageView:
     """A stored message as the transcript shows it."""
     if message.role == "user":
-        return MessageView("user", message.text, header="You", sibling=sibling)
+        return MessageView("user", message.text, header=say("chat.you"), sibling=sibling)
     if message.role != "assistant":
-        return MessageView("system", message.text, header=message.role.capitalize())
+        return MessageView("system", message.text, header=say(f"view.role.{message.role}"))
     return MessageView(
         "assistant",
         message.text,
@@ -49,4 +53,29 @@ def message_view(message: Message, sibling: tuple[int, int] | None = None) -> Me
         state=message.state,
         detail=message.note,
         sibling=sibling,
+    )
+
+
+def streaming_view(answer: Answer, sibling: tuple[int, int] | None) -> MessageView:
+    """An answer being written, as far as it has come."""
+    return MessageView(
+        "assistant",
+        answer.text,
+        header=model_label(answer.model) or "Qwen",
+        thinking=answer.thinking,
+        state="streaming",
+        sibling=sibling,
+    )
+
+
+def ended_view(answer: Answer, ended: Ended, thinking_tokens: int | None) -> MessageView:
+    """How an answer ended; its text and thoughts are on the screen already."""
+    thought = ended.statistics.thinking_ms
+    return MessageView(
+        "assistant",
+        header=answer_header(answer.model, ended.statistics),
+        thinking_seconds=None if thought is None else thought / 1000,
+        thinking_tokens=thinking_tokens,
+        state=ended.state,
+        detail=ended.note,
     )

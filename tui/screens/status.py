@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from ..keys import key_name
 from ..session import Session
 from ..units import count, size
 from ..views import model_label, one_line
+from ..words import say
 
 
 def state_line(session: Session, *, read_only: bool) -> str:
     """One line: what goes on, what is wrong, or that all is ready; "" before a model is loaded."""
     answer = session.answer
     if answer and answer.stopping:
-        return "stopping…   Esc again ends the engine"
+        return say("status.stopping", key=key_name("stop"))
     if session.loading:
-        return f"loading {model_label(session.model)}…"
+        return say("status.loading", model=model_label(session.model))
     if answer is None:
         if session.trouble:
             return one_line(session.trouble)
         if read_only:
-            return "read-only"
+            return say("status.read_only")
         loaded = session.loaded
-        return f"ready   {size(loaded.bytes)}" if loaded else ""
-    elsewhere = "" if answer.key is not None else "   in another chat"
+        return say("status.ready", size=size(loaded.bytes)) if loaded else ""
+    elsewhere = "" if answer.key is not None else say("status.elsewhere")
     if answer.pieces:
-        return f"{answer.rate:.0f} tok/s   {count(answer.pieces)} tokens{elsewhere}"
+        return say(
+            "status.writing",
+            rate=f"{answer.rate:.0f}",
+            number=count(answer.pieces),
+            where=elsewhere,
+        )
     prefill = answer.prefill
     if prefill and prefill.done < prefill.total:
-        return f"reading {count(prefill.done)} of {count(prefill.total)} tokens{elsewhere}"
-    return f"reading…{elsewhere}"
+        return say(
+            "status.reading_part",
+            done=count(prefill.done),
+            total=count(prefill.total),
+            where=elsewhere,
+        )
+    return say("status.reading", where=elsewhere)

@@ -14,11 +14,24 @@ from typing import Literal
 
 from .actions import ACTIONS
 from .chat import CHAT
+from .doctor import DOCTOR
+from .help import HELP
+from .keys import KEYS
+from .settings import SETTINGS
+from .status import STATUS
 
 Language = Literal["en", "it"]
 LANGUAGES: Mapping[Language, str] = {"en": "English", "it": "Italiano"}
 
-TABLES: tuple[Mapping[str, tuple[str, str]], ...] = (ACTIONS, CHAT)
+TABLES: tuple[Mapping[str, tuple[str, str]], ...] = (
+    ACTIONS,
+    CHAT,
+    DOCTOR,
+    HELP,
+    KEYS,
+    SETTINGS,
+    STATUS,
+)
 """Key → (English, Italian), by part of the interface."""
 
 _PLACES: tuple[Language, ...] = ("en", "it")
@@ -46,11 +59,11 @@ def system_language() -> Language:
     return "en"
 
 
-def say(key: str, **values: object) -> str:
+def say(key: str, /, **values: object) -> str:
     """The sentence ``key`` with ``values`` in their places. An unknown key raises KeyError."""
     return _SENTENCES[key][_place].format(**values)
 
 
-def plural(key: str, number: int, **values: object) -> str:
+def plural(key: str, number: int, /, **values: object) -> str:
     """``key.one`` or ``key.many`` with ``number`` among the values."""
     return say(f"{key}.one" if number == 1 else f"{key}.many", number=number, **values)

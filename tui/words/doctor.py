@@ -1,0 +1,61 @@
+"""What the doctor says."""
+
+from __future__ import annotations
+
+DOCTOR: dict[str, tuple[str, str]] = {
+    "doctor.title": ("Doctor", "Diagnosi"),
+    "doctor.looking": ("Looking…", "Guardo…"),
+    "doctor.files": ("Files", "File"),
+    "doctor.machine": ("Machine", "Macchina"),
+    "doctor.well": ("All is well.", "Tutto a posto."),
+    "doctor.problems.one": ("One problem.", "Un problema."),
+    "doctor.problems.many": ("{number} problems.", "{number} problemi."),
+    "doctor.hint": ("{key} again · Esc close", "{key} di nuovo · Esc chiudi"),
+    "doctor.conversations": ("conversations", "conversazioni"),
+    "doctor.sound": ("{size}, sound", "{size}, integro"),
+    "doctor.not_yet": ("not made yet", "non ancora creato"),
+    "doctor.unsound": ("{size}, damaged: {what}", "{size}, danneggiato: {what}"),
+    "doctor.restore": (
+        "Quit, then put a backup in its place, or `sqlite3 FILE .recover`.",
+        "Esci, poi metti una copia al suo posto, o `sqlite3 FILE .recover`.",
+    ),
+    "doctor.unopened": ("cannot be opened: {what}", "non si può aprire: {what}"),
+    "doctor.writing": ("writing", "scrittura"),
+    "doctor.writable": ("this mlxqwen writes", "questo mlxqwen scrive"),
+    "doctor.read_only": (
+        "read-only here: another mlxqwen is open",
+        "qui sola lettura: è aperto un altro mlxqwen",
+    ),
+    "doctor.close_other": (
+        "Close the other one to write here.",
+        "Chiudi l’altro per scrivere qui.",
+    ),
+    "doctor.not_writable": ("{path} cannot be written", "{path} non si può scrivere"),
+    "doctor.backups": ("backups", "copie"),
+    "doctor.no_backups": (
+        "none yet; one is made before the file’s form changes",
+        "ancora nessuna; se ne fa una prima di cambiare la forma del file",
+    ),
+    "doctor.settings": ("settings", "impostazioni"),
+    "doctor.models": ("models folder", "cartella dei modelli"),
+    "doctor.models_found.one": ("{number} model, {size}", "{number} modello, {size}"),
+    "doctor.models_found.many": ("{number} models, {size}", "{number} modelli, {size}"),
+    "doctor.failed": (
+        "The machine could not be looked at: {what}",
+        "Non è stato possibile guardare la macchina: {what}",
+    ),
+    "doctor.name.system": ("system", "sistema"),
+    "doctor.name.processor": ("processor", "processore"),
+    "doctor.name.Python": ("Python", "Python"),
+    "doctor.name.MLX": ("MLX", "MLX"),
+    "doctor.name.MLX backends": ("MLX backends", "backend di MLX"),
+    "doctor.name.device": ("device", "dispositivo"),
+    "doctor.name.arithmetic": ("arithmetic", "aritmetica"),
+    "doctor.name.command buffers": ("command buffers", "buffer di comandi"),
+    "doctor.name.kernels": ("kernels", "kernel"),
+    "doctor.name.memory": ("memory", "memoria"),
+    "doctor.name.disk": ("disk", "disco"),
+    "doctor.name.libraries": ("libraries", "librerie"),
+    "doctor.name.models": ("models", "modelli"),
+    "doctor.name.Hugging Face cache": ("Hugging Face cache", "cache di Hugging Face"),
+}
