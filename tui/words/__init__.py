@@ -17,6 +17,7 @@ from .chat import CHAT
 from .doctor import DOCTOR
 from .help import HELP
 from .keys import KEYS
+from .prompt import PROMPT
 from .settings import SETTINGS
 from .status import STATUS
 
@@ -30,6 +31,7 @@ TABLES: tuple[Mapping[str, tuple[str, str]], ...] = (
     HELP,
     KEYS,
     SETTINGS,
+    PROMPT,
     STATUS,
 )
 """Key → (English, Italian), by part of the interface."""

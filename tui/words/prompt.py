@@ -1,0 +1,67 @@
+"""What the prompt, its completions and its attachments say."""
+
+from __future__ import annotations
+
+PROMPT: dict[str, tuple[str, str]] = {
+    "attach.paste": ("paste {number}", "testo incollato {number}"),
+    "attach.chip": ("{size} · ~{tokens} tokens", "{size} · ~{tokens} token"),
+    "attach.chip_folder": (
+        "{files} files · {size} · ~{tokens} tokens",
+        "{files} file · {size} · ~{tokens} token",
+    ),
+    "attach.more": ("+{number} more", "+{number} altri"),
+    "attach.done": (
+        "{name} goes with the next message. Backspace in an empty prompt takes it off.",
+        "{name} andrà con il prossimo messaggio. Backspace a prompt vuoto lo toglie.",
+    ),
+    "attach.twice": ("{name} is attached already.", "{name} è già allegato."),
+    "attach.skipped": (
+        "Left out of {name}: {reasons}",
+        "Escluso da {name}: {reasons}",
+    ),
+    "attach.skipped_more": ("and {number} more", "e altri {number}"),
+    "attach.which": (
+        "Which one? Type /attach and a path; Tab completes it.",
+        "Quale? Scrivi /attach e un percorso; Tab lo completa.",
+    ),
+    "attach.unreadable": (
+        "{name} cannot be read: {reason}.",
+        "{name} non si può leggere: {reason}.",
+    ),
+    "attach.no_file": (
+        "{name} is neither a file nor a folder.",
+        "{name} non è né un file né una cartella.",
+    ),
+    "attach.image": (
+        "{name} is an image: the Qwen3 models run here read text only.",
+        "{name} è un’immagine: i modelli Qwen3 usati qui leggono solo testo.",
+    ),
+    "attach.pdf": (
+        "{name} is a PDF: save its text to a file first.",
+        "{name} è un PDF: salvane prima il testo in un file.",
+    ),
+    "attach.binary": (
+        "{name} is not text: nothing in it can be read.",
+        "{name} non è testo: non contiene nulla di leggibile.",
+    ),
+    "attach.empty": ("{name} is empty.", "{name} è vuoto."),
+    "attach.too_large": (
+        "{name} is larger than {limit} kB.",
+        "{name} supera i {limit} kB.",
+    ),
+    "attach.no_text": (
+        "{name} contains no text files that could be read.",
+        "{name} non contiene file di testo leggibili.",
+    ),
+    "attach.ignored": ("{name} (ignored)", "{name} (ignorato)"),
+    "attach.odd": ("{name} (a link, not a file)", "{name} (un collegamento, non un file)"),
+    "attach.closed": ("{name} (not readable)", "{name} (non leggibile)"),
+    "attach.rest_files": (
+        "everything after the first {number} files",
+        "tutto ciò che segue i primi {number} file",
+    ),
+    "attach.rest_bytes": (
+        "everything after the first {limit} MB",
+        "tutto ciò che segue i primi {limit} MB",
+    ),
+}
