@@ -66,7 +66,7 @@ class Chat:
 
     async def ask(self, text):
         """Type ``text``, send it, and wait until its answer has ended and is stored."""
-        before = len(self.session._branch)
+        before = len(self.session.branch)
         await self.type(text)
         await self.pilot.press("enter")
         await self.ended(before + 2)
@@ -74,9 +74,9 @@ class Chat:
     async def ended(self, messages):
         await self.until(
             lambda: (
-                len(self.session._branch) == messages
-                and self.session._branch[-1].state != "streaming"
-                and not self.session._unsaved
+                len(self.session.branch) == messages
+                and self.session.branch[-1].state != "streaming"
+                and self.session.saved
             )
         )
 

@@ -185,7 +185,7 @@ async def test_an_error_of_the_engine_is_shown_with_its_remedy(run_chat):
 
 async def test_a_deaf_engine_is_ended_by_a_second_esc_but_no_double_tap(run_chat, monkeypatch):
     now = 100.0
-    monkeypatch.setattr("tui.session.monotonic", lambda: now)
+    monkeypatch.setattr("tui.answering.monotonic", lambda: now)
     async with run_chat() as chat:
         await chat.type("deaf")
         await chat.pilot.press("enter")
@@ -359,7 +359,7 @@ async def test_a_second_window_reads_but_does_not_write(run_chat, make_app):
 
 
 async def test_a_full_disk_is_said_and_the_answer_saved_later(run_chat, monkeypatch):
-    monkeypatch.setattr("tui.session.SAVE_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr("tui.saving.SAVE_AGAIN_SECONDS", 0.05)
     finish, refusals = Store.finish, []
 
     def refuse_twice(self, *args, **kwargs):

@@ -25,7 +25,7 @@ async def test_a_new_chat_waits_for_the_message_being_stored(run_chat):
         await opening
         assert chat.shown == []
         assert session.conversation is None
-        await chat.until(lambda: session.answer is None and not session._unsaved)
+        await chat.until(lambda: session.answer is None and session.saved)
         leaf = (await chat.app._archive.call(Store.conversation, number)).leaf_id
         branch = await chat.app._archive.call(Store.branch, leaf)
         assert [message.text.strip() for message in branch] == [
@@ -51,7 +51,7 @@ async def test_deleting_a_chat_leaves_the_one_opened_meanwhile(run_chat):
 
 
 async def test_an_answer_the_disk_refused_is_in_the_next_prompt(run_chat, monkeypatch):
-    monkeypatch.setattr("tui.session.SAVE_AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr("tui.saving.SAVE_AGAIN_SECONDS", 0.02)
     finish, full = Store.finish, True
 
     def refuse(self, *args, **kwargs):
@@ -75,7 +75,7 @@ async def test_an_answer_the_disk_refused_is_in_the_next_prompt(run_chat, monkey
         assert [text.strip() for _, text, _ in chat.shown] == said
         assert [state for _, _, state in chat.shown] == ["done"] * 4
         full = False
-        await chat.until(lambda: not session._unsaved)
+        await chat.until(lambda: session.saved)
         assert chat.stored() == chat.shown
 
 
