@@ -65,8 +65,11 @@ _DRIVEN_STARTS = (
 )
 _DRIVEN = 0.25
 _TURNS = 2
-# Weights searched at once: so that a dozen arrays of that size stay in a core's cache.
-_BLOCK = 1 << 18
+# Weights searched at once: on a CPU so few that a dozen arrays of them stay in a core's cache, on a
+# GPU enough to be worth a launch. Not compiled: functions of mx.compile that several threads have
+# run end some processes of MLX 0.32 with an abort.
+_BLOCK = 1 << 17
+_BLOCK_GPU = 1 << 21
 # A step below this has no inverse in float32, and no group of a model is so narrow.
 _SMALLEST = 1e-30
 # In steps of the widest range.
@@ -85,7 +88,8 @@ def search_affine(
         weights: How much each input counts, (1 or any, width), not negative; all alike by default.
     """
     width, group = rows.shape[-1], spec.group_size
-    take = max(1, _BLOCK // width)
+    gpu = mx.default_device().type == mx.DeviceType.gpu
+    take = max(1, (_BLOCK_GPU if gpu else _BLOCK) // width)
     blocks: list[list[mx.array]] = [[], [], []]
     for start in range(0, rows.shape[0], take):
         block = rows[start : start + take]
