@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 # Hiragana to Hangul and the compatibility forms: scripts written without spaces between words.
 _UNSPACED = re.compile(
@@ -33,6 +34,14 @@ ORDER BY m.id DESC LIMIT ?
 
 
 @dataclass(frozen=True, slots=True)
+class Expression:
+    """One way to look for a query: what ``MATCH`` is given, or ``LIKE`` where there is no index."""
+
+    table: Literal["message_fts", "message_tri", ""]
+    match: str
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """A search as it was typed, without the space around it."""
 
@@ -50,17 +59,23 @@ class Query:
             return ()
         return tuple(re.findall(r"\w+", self.text))
 
-    def statements(self) -> Iterator[tuple[str, str]]:
-        """(SQL, argument) pairs to try in turn until one finds something."""
+    def expressions(self) -> Iterator[Expression]:
+        """The ways to look for it, to try in turn until one finds something."""
         if not self.text:
             return
         if self.words:
             *whole, last = self.words
             match = " ".join([*(f'"{word}"' for word in whole), f'"{last}"*'])
-            yield _FTS.format(table="message_fts"), match
+            yield Expression("message_fts", match)
         if len(self.text) >= 3:
             quoted = self.text.replace('"', '""')
-            yield _FTS.format(table="message_tri"), f'"{quoted}"'
+            yield Expression("message_tri", f'"{quoted}"')
         else:
             escaped = re.sub(r"([\\%_])", r"\\\1", self.text)
-            yield _SCAN, f"%{escaped}%"
+            yield Expression("", f"%{escaped}%")
+
+    def statements(self) -> Iterator[tuple[str, str]]:
+        """(SQL, argument) pairs to try in turn until one finds something."""
+        for expression in self.expressions():
+            table = expression.table
+            yield (_FTS.format(table=table) if table else _SCAN), expression.match

@@ -1,0 +1,53 @@
+"""Text with what matches a search marked in it."""
+
+from __future__ import annotations
+
+import re
+
+Marked = tuple[tuple[str, bool], ...]
+"""Text in runs; true for those that match."""
+
+
+def marked(text: str) -> Marked:
+    """SQLite's marks as runs; a text that holds such characters itself is only marked oddly."""
+    runs: list[tuple[str, bool]] = []
+    inside = False
+    for piece in re.split("([\x02\x03])", text):
+        if piece in ("\x02", "\x03"):
+            inside = piece == "\x02"
+        elif piece:
+            runs.append((piece, inside))
+    return tuple(runs)
+
+
+def mark_literally(text: str, pattern: str) -> Marked:
+    """Mark what SQLite's ``LIKE`` finds by ``pattern``, a text with its escapes between two %."""
+    wanted = re.sub(r"\\([\\%_])", r"\1", pattern[1:-1])
+    parts = re.split(f"({re.escape(wanted)})", text, flags=re.IGNORECASE)
+    return tuple((part, bool(index % 2)) for index, part in enumerate(parts) if part)
+
+
+def around(text: Marked, before: int, length: int) -> Marked:
+    """``length`` characters of ``text``, beginning ``before`` its first match or at a line."""
+    start = 0
+    for run, match in text:
+        if match:
+            break
+        start += len(run)
+    else:
+        start = 0
+    begin = max(0, start - before)
+    if begin:
+        whole = "".join(run for run, _ in text)
+        line = whole.find("\n", begin, start)
+        begin = line + 1 if line >= 0 else begin
+    cut: list[tuple[str, bool]] = [("…", False)] if begin else []
+    at = 0
+    for run, match in text:
+        piece = run[max(0, begin - at) : max(0, begin + length - at)]
+        if piece:
+            cut.append((piece, match))
+        at += len(run)
+    if at > begin + length:
+        cut.append(("…", False))
+    return tuple(cut)
