@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -19,14 +21,20 @@ from textual.widgets import TextArea
 
 from mlxqwen.errors import MlxqwenError
 
+from . import keys, words
 from .actions.carry_out import HANDLERS
 from .actions.table import ACTIONS
 from .archive import Archive
 from .bridge import Bridge
 from .driver import TerminalDriver
 from .screens.chat import ChatScreen
-from .settings import conversations_file
-from .themes import DAY, NIGHT
+from .settings import (
+    conversations_file,
+    read_settings,
+    settings_file,
+    write_settings,
+)
+from .themes import NIGHT, OURS, theme_called
 from .words import say
 
 QUIT_SECONDS = 2.0
@@ -41,6 +49,7 @@ class MlxqwenApp(App[None], inherit_bindings=False):
     Args:
         model: What to load first; None for the one used last.
         conversations: The file with the conversations.
+        settings: The file with the settings.
         bridge: The way to the engine.
         clock: Seconds since 1970; tests stop it.
         debug: Show the traceback of an exception nobody expected, as Textual does.
@@ -58,11 +67,14 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         model: str | None = None,
         *,
         conversations: Path | None = None,
+        settings: Path | None = None,
         bridge: Bridge | None = None,
         clock: Callable[[], float] = time.time,
         debug: bool = False,
     ) -> None:
-        super().__init__(driver_class=TerminalDriver)
+        # What has no colour cannot be converted to one: NO_COLOR goes with the terminal's own.
+        colourless = True if os.environ.get("NO_COLOR") else None
+        super().__init__(driver_class=TerminalDriver, ansi_color=colourless)
         # Textual reads these from the instance; its declarations allow no other override.
         self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (90, "-wide")]
         self.VERTICAL_BREAKPOINTS = [(0, "-low"), (16, "-high")]
@@ -71,16 +83,40 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         self._model = model
         self._interrupted = -QUIT_SECONDS
         self._gone = False
+        self.settings_path = settings or settings_file()
+        opened = read_settings(self.settings_path)
+        self.settings = opened.settings
+        self.complaints = list(opened.complaints)
+        words.use(self.settings.language or words.system_language())
         self._archive = Archive(conversations or conversations_file(), clock)
-        self._chat = ChatScreen(self._archive, bridge or Bridge(), clock)
+        self._chat = ChatScreen(self._archive, bridge or Bridge(), clock, self.settings)
 
     def on_mount(self) -> None:
         """Show the chat; files and engine wait until it is on the screen."""
-        self.register_theme(NIGHT)
-        self.register_theme(DAY)
-        self.theme = NIGHT.name
+        for theme in OURS:
+            self.register_theme(theme)
+        self._use_theme()
+        self._use_keys()
         self.push_screen(self._chat)
         self._chat.call_after_refresh(self._start)
+
+    def change(self, **values: Any) -> None:
+        """Set what is named as ``Settings`` names it: it takes effect at once, and is saved."""
+        before, self.settings = self.settings, replace(self.settings, **values)
+        if self.settings == before:
+            return
+        if self.settings.theme != before.theme:
+            self._use_theme()
+        if self.settings.keys != before.keys:
+            self._use_keys()
+        if self.settings.language != before.language:
+            words.use(self.settings.language or words.system_language())
+        self._chat.configure(self.settings)
+        self._tell_complaints()
+        try:
+            write_settings(self.settings_path, self.settings)
+        except MlxqwenError as error:
+            self.notify(str(error), severity="error", markup=False, timeout=8)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action by name, in the palette."""
@@ -144,6 +180,26 @@ class MlxqwenApp(App[None], inherit_bindings=False):
             await self._chat.session.close()
             await self._archive.close()
 
+    def _use_theme(self) -> None:
+        """Wear the theme of the settings; a name nobody knows is told."""
+        name = theme_called(self.settings.theme, self.available_themes)
+        if name is None:
+            name = NIGHT.name
+            self.complaints.append(say("settings.no_theme", name=self.settings.theme, used=name))
+        self.theme = name
+
+    def _use_keys(self) -> None:
+        """Obey the keys of the settings, as far as they can be had."""
+        usable, complaints = keys.usable(self.settings.keys)
+        keys.use(usable)
+        self.set_keymap(keys.keymap(usable))
+        self.complaints += complaints
+
+    def _tell_complaints(self) -> None:
+        for complaint in self.complaints:
+            self.notify(complaint, severity="warning", markup=False, timeout=8)
+        self.complaints.clear()
+
     async def _start(self) -> None:
         try:
             store = await self._archive.open()
@@ -151,7 +207,9 @@ class MlxqwenApp(App[None], inherit_bindings=False):
             self.failure = error
             self.exit(return_code=error.exit_code)
             return
-        await self._chat.start(self._model, read_only=store.read_only, recovered=store.recovered)
+        self._tell_complaints()
+        model = self._model or self.settings.model or None
+        await self._chat.start(model, read_only=store.read_only, recovered=store.recovered)
 
 
 def run(model: str | None = None, *, debug: bool = False) -> None:

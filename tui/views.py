@@ -6,7 +6,7 @@ from .answer import Answer, Ended
 from .markdown import clean
 from .records import Message, Statistics
 from .units import decimal
-from .widgets.transcript import MessageView
+from .widgets.transcript import Labels, MessageView
 from .words import say
 
 
@@ -18,6 +18,21 @@ def model_label(name: str) -> str:
 def one_line(text: str) -> str:
     """Untrusted text for a place with room for one line."""
     return " ".join(clean(text).split())
+
+
+def transcript_labels(*, thoughts: bool) -> Labels:
+    """The transcript's own words in the language spoken now."""
+    return Labels(
+        thinking=say("view.thinking"),
+        thought=say("view.thought"),
+        tokens=say("view.tokens"),
+        stopped=say("view.stopped"),
+        interrupted=say("view.interrupted"),
+        error=say("view.error"),
+        copy=say("view.copy"),
+        decimal=say("unit.decimal"),
+        thoughts=thoughts,
+    )
 
 
 def answer_header(model: str, figures: Statistics) -> str:

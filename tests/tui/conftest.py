@@ -14,6 +14,7 @@ import pytest
 from textual import events
 
 from mlxqwen.hub.library import LocalModel
+from tui import keys, words
 from tui.app import MlxqwenApp
 from tui.bridge import Bridge
 from tui.screens import chat as chat_screen
@@ -22,6 +23,15 @@ from tui.widgets.transcript import Transcript
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 NOW = 1_700_000_000.0
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch):
+    """Whatever a test or its settings do with language and keys, the next one starts anew."""
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    yield
+    words.use("en")
+    keys.use({})
 
 
 @dataclass
@@ -110,7 +120,13 @@ def models(monkeypatch):
 def make_app(tmp_path, models):
     def make(model="guide", worker=FAKE):
         path = tmp_path / "conversations.sqlite3"
-        return MlxqwenApp(model, conversations=path, bridge=Bridge(worker), clock=lambda: NOW)
+        return MlxqwenApp(
+            model,
+            conversations=path,
+            settings=tmp_path / "settings.toml",
+            bridge=Bridge(worker),
+            clock=lambda: NOW,
+        )
 
     return make
 

@@ -17,14 +17,15 @@ from mlxqwen.errors import MlxqwenError
 from mlxqwen.hub.library import GUIDE, LocalModel, local_models
 
 from ..actions.carry_out import carry_out
-from ..actions.table import ACTIONS
 from ..archive import Archive
 from ..bridge import Bridge
+from ..keys import bindings, key_name, pairs
 from ..records import Conversation
 from ..session import Session
+from ..settings import Settings
 from ..store import Store
 from ..view import Severity
-from ..views import model_label, one_line
+from ..views import model_label, one_line, transcript_labels
 from ..widgets.bars import StatusBar, TitleBar
 from ..widgets.prompt import Prompt
 from ..widgets.sidebar import Sidebar
@@ -37,31 +38,25 @@ PUMP_SECONDS = 1 / 30
 IDLE_SECONDS = 1 / 4
 FLUSH_SECONDS = 1 / 4
 
-_KEYS: list[BindingType] = [
-    Binding(
-        action.key,
-        f"do('{action.name}')",
-        id=action.name,
-        # Esc closes what is open first; every other key means the same wherever one is.
-        priority=action.key != "escape",
-        show=False,
-    )
-    for action in ACTIONS
-    if action.key
-]
-
 
 class ChatScreen(Screen[None]):
     """Widgets and keys; what they mean is the ``Session``'s business."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *_KEYS,
+        *bindings(),
         Binding("pageup", "page(-1)", "Scroll up", priority=True),
         Binding("pagedown", "page(1)", "Scroll down", priority=True),
     ]
 
-    def __init__(self, archive: Archive, bridge: Bridge, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        bridge: Bridge,
+        clock: Callable[[], float],
+        settings: Settings,
+    ) -> None:
         super().__init__()
+        self.settings = settings
         self.archive = archive
         self._bridge = bridge
         self.clock = clock
@@ -78,7 +73,9 @@ class ChatScreen(Screen[None]):
             with Vertical(id="conversation"):
                 with Middle(id="empty"), Center():
                     yield Welcome(id="welcome")
-                yield Transcript(id="transcript")
+                yield Transcript(
+                    labels=transcript_labels(thoughts=self.settings.thoughts), id="transcript"
+                )
                 yield Static("", id="below", markup=False)
                 yield Prompt(say("chat.ask"), id="prompt")
         yield StatusBar(id="status")
@@ -102,6 +99,18 @@ class ChatScreen(Screen[None]):
             self.say(plural("chat.recovered", recovered), "information")
         self._pump_timer = self.set_timer(PUMP_SECONDS, self._pump)
         self.set_interval(FLUSH_SECONDS, self._flush)
+
+    def configure(self, settings: Settings) -> None:
+        """Obey changed settings; what is on the screen is said anew."""
+        spoke, self.settings = self.settings.language, settings
+        self.query_one(Transcript).reword(transcript_labels(thoughts=settings.thoughts))
+        if settings.language != spoke:
+            self.query_one(Prompt).placeholder = say("chat.ask")
+            self.query_one(Sidebar).border_title = say("chat.chats")
+            if self.session.conversation:
+                self.spawn(self.session.open(self.session.conversation.id))
+            self.listed()
+        self.changed()
 
     # What the session asks for
 
@@ -287,7 +296,8 @@ class ChatScreen(Screen[None]):
     def _show_status(self) -> None:
         session = self.session
         context = session.loaded.context if session.loaded else 0
-        keys = "Esc stop   F1 help" if session.answer else "F1 help"
+        rows = [(key_name("stop"), say("status.stop"))] if session.answer else []
+        keys = pairs([*rows, (key_name("help"), say("status.help"))])
         self.query_one(StatusBar).present(
             state_line(session, read_only=self._read_only),
             used=session.context_used,

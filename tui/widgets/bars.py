@@ -8,6 +8,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from ..units import count
+from ..words import say
 
 _METER = 8  # cells of the context meter
 
@@ -41,7 +42,9 @@ class TitleBar(Bar):
             parts += [("  ", ""), (title, "")]
         self.left = Content.assemble(*parts)
         self.right = Content.assemble(
-            (model, "$text-secondary"), ("   ● ", "$text-success"), ("OFFLINE", "$text-muted")
+            (model, "$text-secondary"),
+            ("   ● ", "$text-success"),
+            (say("chat.offline"), "$text-muted"),
         )
 
 

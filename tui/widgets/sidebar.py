@@ -11,6 +11,7 @@ from textual.widgets.option_list import Option
 from ..records import Conversation
 from ..units import age
 from ..views import one_line
+from ..words import say
 from .bars import two_ends
 
 _WIDTH = 26  # cells of a line of the list: the sidebar's width less its frame and padding
@@ -21,7 +22,7 @@ class Sidebar(OptionList):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
-        self.border_title = "Chats"
+        self.border_title = say("chat.chats")
 
     def present(
         self, conversations: Sequence[Conversation], current: int | None, now: float
@@ -44,7 +45,7 @@ def conversation_line(item: Conversation, current: bool, now: float, width: int)
     """Title and age of a conversation in ``width`` cells."""
     mark = "★ " if item.pinned else ""
     when = age(max(0.0, now - item.updated_at))
-    line = two_ends(f"{mark}{one_line(item.title) or 'Untitled'}", when, width)
+    line = two_ends(f"{mark}{one_line(item.title) or say('chat.untitled')}", when, width)
     cut = len(line) - len(when)
     style = "bold $text-primary" if current else ""
     return Content.assemble((line[:cut], style), (line[cut:], "$text-muted"))

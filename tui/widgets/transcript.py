@@ -173,6 +173,16 @@ class Transcript(TranscriptView):
             messages[index].unfolded = unfold
         self.remeasure([index for index in chosen if self.heights.known(index)])
 
+    def reword(self, labels: Labels) -> None:
+        """Use other words of its own from now on; the messages are laid out anew."""
+        if labels == self._labels:
+            return
+        self._labels = labels
+        for message in self.heights.messages:
+            message.reword(labels)
+        measured = [n for n in range(len(self.heights.messages)) if self.heights.known(n)]
+        self.remeasure(measured)
+
     def code_block(self, key: int, number: int) -> str:
         """Code block `number` (from 1) of message `key`. Raises IndexError if there is none."""
         return self._message(key).code_block(number)

@@ -39,7 +39,10 @@ class MessageView:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The transcript's own words, for the languages of the interface."""
+    """The transcript's own words, for the languages of the interface.
+
+    Without `thoughts` a thinking model is only said to think, and what it thought is not shown.
+    """
 
     thinking: str = "thinking…"
     thought: str = "thought"
@@ -48,6 +51,8 @@ class Labels:
     interrupted: str = "interrupted"
     error: str = "error"
     copy: str = "copy"
+    decimal: str = "."
+    thoughts: bool = True
 
 
 class Message:
@@ -85,7 +90,9 @@ class Message:
 
     @property
     def has_thinking(self) -> bool:
-        """There is thinking to fold."""
+        """There is thinking to show."""
+        if not self.labels.thoughts and not (self.streaming and not self.text):
+            return False
         return bool(self.view.thinking) or self._thinking is not None
 
     @property
@@ -110,6 +117,12 @@ class Message:
             if isinstance(document, Document):
                 document.finish()
             self.view = replace(self.view, text=document.text, thinking=self.thinking)
+
+    def reword(self, labels: Labels) -> None:
+        """Use `labels` from the next layout on."""
+        self.view = replace(self.view, text=self.text, thinking=self.thinking)
+        self.labels = labels
+        self._document = self._thinking = None
 
     def code_block(self, number: int) -> str:
         """The text of code block `number`, from 1. Raises IndexError when there is none."""
@@ -194,16 +207,18 @@ class Message:
         live = self.streaming and not self.text
         figures = ""
         if self.view.thinking_seconds is not None:
-            figures += f" {self.view.thinking_seconds:.1f} s"
+            figures += f" {self.view.thinking_seconds:.1f} s".replace(".", self.labels.decimal)
         if self.view.thinking_tokens is not None and not live:
             figures += f" ({self.view.thinking_tokens} {self.labels.tokens})"
         shown: list[Line] = []
-        if self.unfolded:
+        if not self.labels.thoughts:
+            pass
+        elif self.unfolded:
             shown = thinking.lines(width - 2)
         elif live and self.unfolded is None:
             shown = thinking.tail(width - 2, LIVE_TAIL)
         word = self.labels.thinking if live else self.labels.thought
-        arrow = "▾" if shown or self.unfolded else "▸"
+        arrow = "▾" if shown or (self.unfolded and self.labels.thoughts) else "▸"
         head = Line((Span(f"{arrow} {word}{figures}", "meta"),))
         bar = (Span("│ ", "frame"),)
         return [head, *(line.indented(bar) for line in shown)]
