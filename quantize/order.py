@@ -171,7 +171,7 @@ def prepare(order: Order, supply: Supply, *, progress: Report | None = None) -> 
         from .guide import distillation
 
         notices += (str(distillation(plan, config)),)
-    disk = _existing(order.output)
+    disk = _existing(order.output.absolute().parent)
     return Prepared(
         config=config,
         recipe=recipe,

@@ -76,7 +76,7 @@ def plan_table(prepared: Prepared, title: str) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    plan, memory = prepared.plan, prepared.memory
+    plan, memory, fit = prepared.plan, prepared.memory, prepared.fit
     fetch = f", {size(prepared.fetch_bytes)} of it to be fetched" if prepared.fetch_bytes else ""
     room = "" if prepared.disk_needed <= prepared.disk_free else ": too little"
     facts = [
@@ -99,12 +99,12 @@ def plan_table(prepared: Prepared, title: str) -> RenderableType:
             "machine gives",
         ),
     ]
-    if prepared.fit is not None:
-        facts.append(("fit", f"{prepared.fit} Chosen: {prepared.fit.chosen}."))
+    if fit is not None:
+        facts.append(("fit", str(fit)))
     return Group(
         Text(cell(title), style="bold"),
         "",
-        _Groups(plan.table()),
+        _Kinds.of_plan(plan.table()) if fit is None else _Kinds.of_fit(fit),
         "",
         pairs(facts),
         *(Text(harmless(f"\n{notice}")) for notice in prepared.notices),
@@ -175,16 +175,20 @@ def pairs(facts: list[tuple[str, str]]) -> RenderableType:
     return table
 
 
-class _Groups:
-    """Kinds of matrices: a table where there is room, else two lines for each."""
+class _Kinds:
+    """A line for each kind of matrix: a table where there is room, else two lines for each."""
 
-    def __init__(self, rows: tuple[Row, ...]) -> None:
+    def __init__(self, headings: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
+        self._headings = headings
+        self._lines = lines
+
+    @classmethod
+    def of_plan(cls, rows: tuple[Row, ...]) -> _Kinds:
         """Vectors, which are never quantised, share one line."""
-        self._lines = [
+        lines = [
             (
                 cell(row.kind),
-                "×".join(map(str, row.shape)),
-                f"{row.count:,}",
+                f"{row.count:,} of {'×'.join(map(str, row.shape))}",
                 _spec(row.spec),
                 size(row.nbytes),
             )
@@ -194,22 +198,30 @@ class _Groups:
         vectors = [row for row in rows if len(row.shape) == 1]
         if vectors:
             number, amount = sum(v.count for v in vectors), sum(v.nbytes for v in vectors)
-            self._lines.append(("norms", "", f"{number:,}", _spec(None), size(amount)))
+            lines.append(("norms", f"{number:,} vectors", _spec(None), size(amount)))
+        return cls(("MATRICES", "HOW MANY", "QUANTISED", "BYTES"), lines)
+
+    @classmethod
+    def of_fit(cls, fit: Fit) -> _Kinds:
+        """What was chosen for the layers; single layers would fill pages."""
+        return cls(
+            ("MATRICES", "CHOSEN", "BITS", "BYTES"),
+            [(cell(k), words, f"{bits:.2f} bits", size(n)) for k, words, bits, n in fit.table()],
+        )
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.table import Table
         from rich.text import Text
 
         if options.max_width < _NARROW:
-            for name, shape, number, spec, amount in self._lines:
+            for name, *facts in self._lines:
                 yield Text(name, style="bold")
-                facts = [f"{number} × {shape}" if shape else number, spec, amount]
                 for line in joined(facts, options.max_width - 2):
                     yield Text(f"  {line}")
             return
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        for heading in ("MATRICES", "SHAPE", "COUNT", "QUANTISED", "BYTES"):
-            numbers = heading in ("COUNT", "BYTES")
+        for heading in self._headings:
+            numbers = heading in ("BITS", "BYTES")
             table.add_column(heading, justify="right" if numbers else "left")
         for line in self._lines:
             table.add_row(*line)
