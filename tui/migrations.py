@@ -99,7 +99,40 @@ CREATE VIRTUAL TABLE message_tri USING fts5(
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1,)
+# Attached texts are stored once, by their SHA-256. A message may have the same text twice, under
+# two names; the empty chat has a draft, too, its conversation being NULL; and drafts have
+# attachments, of which `attachments_json` lists [name, mime, sha256].
+_V2 = """
+CREATE TABLE blob (sha256 TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE attachment_2 (
+    message_id INTEGER NOT NULL REFERENCES message(id) ON DELETE CASCADE,
+    place INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    name TEXT NOT NULL,
+    mime TEXT NOT NULL,
+    PRIMARY KEY (message_id, place)
+) WITHOUT ROWID;
+INSERT INTO attachment_2
+    SELECT message_id, row_number() OVER (PARTITION BY message_id ORDER BY rowid) - 1,
+        sha256, name, mime
+    FROM attachment;
+DROP TABLE attachment;
+ALTER TABLE attachment_2 RENAME TO attachment;
+
+CREATE TABLE draft_2 (
+    conversation_id INTEGER UNIQUE REFERENCES conversation(id) ON DELETE CASCADE,
+    text TEXT NOT NULL,
+    attachments_json TEXT NOT NULL DEFAULT '[]',
+    updated_at REAL NOT NULL
+);
+INSERT INTO draft_2 (conversation_id, text, updated_at)
+    SELECT conversation_id, text, updated_at FROM draft;
+DROP TABLE draft;
+ALTER TABLE draft_2 RENAME TO draft;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)
 """SQL that takes a file from version ``index`` to ``index + 1``."""
 
 
@@ -117,6 +150,16 @@ def refuse_newer(connection: sqlite3.Connection, path: Path, known: int = len(MI
             f"The conversations in {path} were written by a newer mlxqwen "
             f"(version {version}; this one knows {known}).",
             "Update mlxqwen, or move that file away to start afresh.",
+        )
+
+
+def refuse_other(connection: sqlite3.Connection, path: Path, known: int = len(MIGRATIONS)) -> None:
+    """Raises ``OutputError`` unless ``path`` is of exactly the schema that this program reads."""
+    refuse_newer(connection, path, known)
+    if version_of(connection) < known:
+        raise OutputError(
+            f"The conversations in {path} are open in an older mlxqwen.",
+            "Close that one, then start this one again.",
         )
 
 

@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 State = Literal["streaming", "done", "stopped", "interrupted", "error"]
 End = Literal["done", "stopped", "interrupted", "error"]
 Role = Literal["system", "user", "assistant", "tool"]
+
+
+class Attachable(Protocol):
+    """Any text that goes with a question: ``name`` is for people and for the model."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def mime(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A text that went with a question, as it was stored."""
+
+    name: str
+    text: str
+    mime: str = "text/plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What was written and not sent; empty where there is nothing."""
+
+    text: str = ""
+    attachments: tuple[Attachment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """A named system prompt with sampling parameters."""
+
+    name: str
+    system: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +83,9 @@ class Message:
     tok_s: float | None
     thinking_ms: float | None
     created_at: float
+    params: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What an answer was asked with: sampling, thinking, the system prompt."""
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from ..database import storable
@@ -12,6 +14,7 @@ from .file import File, row_id
 
 _CONVERSATION = "id, title, leaf_id, model_id, system, params_json, pinned, updated_at"
 _TITLE_LENGTH = 60
+_COUNTED = re.compile(r"(.+) \((\d{1,4})\)", re.DOTALL)
 
 
 def title_from(text: str) -> str:
@@ -44,15 +47,17 @@ class Conversations(File):
         )
         return _conversation(rows[0]) if rows else None
 
-    def create(self, *, title: str = "", model: str = "", system: str = "") -> Conversation:
+    def create(
+        self,
+        *,
+        title: str = "",
+        model: str = "",
+        system: str = "",
+        params: Mapping[str, Any] | None = None,
+    ) -> Conversation:
         """Add an empty conversation."""
         with self._writing() as cursor:
-            cursor.execute(
-                "INSERT INTO conversation (title, model_id, system, updated_at) "
-                "VALUES (?, ?, ?, ?)",
-                (storable(title), storable(model), storable(system), self._clock()),
-            )
-            made = self.conversation(row_id(cursor))
+            made = self.conversation(self._create(cursor, title, model, system, params or {}))
         assert made is not None
         return made
 
@@ -67,6 +72,25 @@ class Conversations(File):
     def set_model(self, conversation_id: int, model: str) -> None:
         """Remember which model this conversation goes on with."""
         self._set(conversation_id, "model_id", model)
+
+    def tune(
+        self,
+        conversation_id: int,
+        *,
+        system: str | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change what answers of this conversation are asked with, as far as given."""
+        with self._writing() as cursor:
+            cursor.execute(
+                "UPDATE conversation SET system = coalesce(?, system), "
+                "params_json = coalesce(?, params_json) WHERE id = ?",
+                (
+                    None if system is None else storable(system),
+                    None if params is None else json.dumps(dict(params)),
+                    conversation_id,
+                ),
+            )
 
     def set_leaf(self, conversation_id: int, message_id: int) -> None:
         """Open another branch."""
@@ -87,6 +111,33 @@ class Conversations(File):
         ((conversation_id,),) = rows
         self._set(conversation_id, "deleted_at", None)
         return self.conversation(conversation_id)
+
+    def free_title(self, title: str) -> str:
+        """``title (2)``, or the first such number that no conversation has."""
+        stem, number = title, 2
+        if counted := _COUNTED.fullmatch(title):
+            stem, number = counted[1], int(counted[2]) + 1
+        rows = self._read("SELECT title FROM conversation WHERE deleted_at IS NULL")
+        taken = {row[0] for row in rows}
+        while f"{stem} ({number})" in taken:
+            number += 1
+        return f"{stem} ({number})"
+
+    def _create(
+        self,
+        cursor: sqlite3.Cursor,
+        title: str,
+        model: str,
+        system: str,
+        params: Mapping[str, Any],
+    ) -> int:
+        texts = (storable(title), storable(model), storable(system), json.dumps(dict(params)))
+        cursor.execute(
+            "INSERT INTO conversation (title, model_id, system, params_json, updated_at) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (*texts, self._clock()),
+        )
+        return row_id(cursor)
 
     def _set(
         self,

@@ -59,7 +59,7 @@ class File:
             with suppress(sqlite3.Error):  # SQLite drops what is unfinished when the file closes
                 self._connection.rollback()
 
-    def _read(self, statement: str, parameters: Sequence[str | int] = ()) -> list[Any]:
+    def _read(self, statement: str, parameters: Sequence[str | int | None] = ()) -> list[Any]:
         try:
             return self._connection.execute(statement, parameters).fetchall()
         except database.FAULTS as error:

@@ -9,38 +9,39 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
 from ..database import storable
-from ..records import End, Hit, Message, Statistics
+from ..records import Attachable, Attachment, End, Hit, Message, Statistics
 from ..search import Query
+from .attached import Attached
 from .conversations import title_from
-from .file import File, row_id
+from .file import row_id
 
 _MESSAGE = (
     "id, conversation_id, parent_id, role, text, reasoning, state, note, model_id, seed, "
-    "n_prompt, n_gen, ttft_ms, tok_s, thinking_ms, created_at"
+    "n_prompt, n_gen, ttft_ms, tok_s, thinking_ms, created_at, params_json"
 )
 
 
-class Tree(File):
+class Tree(Attached):
     """What is asked of and added to the messages of conversations."""
 
     __slots__ = ()
 
-    def add_user(self, conversation_id: int, parent_id: int | None, text: str) -> Message:
+    def add_user(
+        self,
+        conversation_id: int,
+        parent_id: int | None,
+        text: str,
+        attachments: Sequence[Attachable] = (),
+    ) -> Message:
         """Commit what the user sent. The first message names an untitled conversation."""
-        text = storable(text)
         with self._writing() as cursor:
-            message = self._insert(cursor, conversation_id, parent_id, "user", text, "done")
-            self._index(cursor, message)
-            cursor.execute(
-                "UPDATE conversation SET title = ? WHERE id = ? AND title = ''",
-                (title_from(text), conversation_id),
-            )
-        return self._message(message)
+            message_id = self._add_user(cursor, conversation_id, parent_id, text, attachments)
+        return self.message(message_id)
 
     def start_answer(
         self,
@@ -56,9 +57,9 @@ class Tree(File):
             message = self._insert(cursor, conversation_id, parent_id, "assistant", "", "streaming")
             cursor.execute(
                 "UPDATE message SET model_id = ?, params_json = ?, seed = ? WHERE id = ?",
-                (storable(model), json.dumps(dict(params or {})), seed, message),
+                (storable(model), json.dumps(dict(params or {})), _column(seed), message),
             )
-        return self._message(message)
+        return self.message(message)
 
     def flush(self, message_id: int, text: str, reasoning: str) -> None:
         """Save what has streamed so far; a message already ended is left as it is."""
@@ -90,7 +91,7 @@ class Tree(File):
             if cursor.rowcount:
                 self._index(cursor, message_id)
                 self._touch(cursor, message_id)
-        return self._message(message_id)
+        return self.message(message_id)
 
     def branch(self, leaf_id: int) -> list[Message]:
         """The messages from the root to ``leaf_id``, oldest first."""
@@ -103,7 +104,15 @@ class Tree(File):
             "FROM up JOIN message m ON m.id = up.id ORDER BY up.depth DESC",
             (leaf_id,),
         )
-        return [Message(*row) for row in rows]
+        attached = self._attached(rows[0][1]) if rows else {}
+        return [_message(row, attached) for row in rows]
+
+    def message(self, message_id: int) -> Message:
+        """One message. Raises ValueError if there is none of that id."""
+        rows = self._read(f"SELECT {_MESSAGE} FROM message WHERE id = ?", (message_id,))
+        if not rows:
+            raise ValueError(f"There is no message {message_id}.")
+        return _message(rows[0], self._attached(rows[0][1], message_id))
 
     def siblings(self, message_id: int) -> list[int]:
         """The ids of all versions of a message, itself among them, oldest first."""
@@ -145,6 +154,25 @@ class Tree(File):
                 return [Hit(*row) for row in rows]
         return []
 
+    def _add_user(
+        self,
+        cursor: sqlite3.Cursor,
+        conversation_id: int,
+        parent_id: int | None,
+        text: str,
+        attachments: Sequence[Attachable],
+    ) -> int:
+        text = storable(text)
+        message_id = self._insert(cursor, conversation_id, parent_id, "user", text, "done")
+        self._attach(cursor, message_id, attachments)
+        self._index(cursor, message_id)
+        name = text if text.strip() or not attachments else storable(attachments[0].name)
+        cursor.execute(
+            "UPDATE conversation SET title = ? WHERE id = ? AND title = ''",
+            (title_from(name), conversation_id),
+        )
+        return message_id
+
     def _insert(
         self,
         cursor: sqlite3.Cursor,
@@ -180,6 +208,13 @@ class Tree(File):
                 (message_id,),
             )
 
-    def _message(self, message_id: int) -> Message:
-        (row,) = self._read(f"SELECT {_MESSAGE} FROM message WHERE id = ?", (message_id,))
-        return Message(*row)
+
+def _message(row: Sequence[Any], attached: Mapping[int, tuple[Attachment, ...]]) -> Message:
+    *plain, params = row
+    used: dict[str, Any] = {} if params == "{}" else json.loads(params)
+    return Message(*plain, params=used, attachments=attached.get(plain[0], ()))
+
+
+def _column(seed: int | None) -> int | None:
+    # SQLite's integers are signed; a seed beyond them is in `params_json` all the same.
+    return seed if seed is not None and seed < 2**63 else None
