@@ -89,7 +89,14 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         self.complaints = list(opened.complaints)
         words.use(self.settings.language or words.system_language())
         self._archive = Archive(conversations or conversations_file(), clock)
-        self._chat = ChatScreen(self._archive, bridge or Bridge(), clock, self.settings)
+        self._chat = ChatScreen(
+            self._archive,
+            bridge or Bridge(),
+            clock,
+            self.settings,
+            self.settings_path,
+            self.change,
+        )
 
     def on_mount(self) -> None:
         """Show the chat; files and engine wait until it is on the screen."""
@@ -134,6 +141,12 @@ class MlxqwenApp(App[None], inherit_bindings=False):
             with suppress(OSError, subprocess.TimeoutExpired):
                 subprocess.run([tool], input=text.encode(), check=False, timeout=1.0)
 
+    def attract(self, text: str) -> None:
+        """Ring, and show ``text`` outside where the terminal can (OSC 9). It has no controls."""
+        if self._driver and not self.is_headless:
+            self._driver.write(f"\x1b]9;{text}\x07")
+            self.bell()
+
     async def action_interrupt(self) -> None:
         """Ctrl+C: copy the selection, else stop the answer, else quit when pressed twice."""
         selected = self.screen.get_selected_text()
@@ -177,7 +190,7 @@ class MlxqwenApp(App[None], inherit_bindings=False):
     async def _let_go(self) -> None:
         if not self._gone:
             self._gone = True
-            await self._chat.session.close()
+            await self._chat.leave()
             await self._archive.close()
 
     def _use_theme(self) -> None:

@@ -26,6 +26,11 @@ class Archive:
         self._store: Store | None = None
         self._opened = asyncio.Event()
 
+    @property
+    def path(self) -> Path:
+        """The file of the conversations."""
+        return self._path
+
     async def open(self) -> Store:
         """Open the file; the store may be asked for ``read_only`` and ``recovered``.
 

@@ -7,6 +7,7 @@ does not know stays in the file.
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -30,6 +31,17 @@ SAMPLING: Mapping[str, type] = {
     "max_tokens": int,
 }
 """What ``/set`` and the table ``[sampling]`` may name; the rest is the checkpoint's own."""
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "temperature": (0, math.inf),
+    "top_p": (0, 1),
+    "top_k": (0, math.inf),
+    "min_p": (0, 1),
+    "presence": (-100, 100),
+    "repetition": (0.01, 100),
+    "seed": (0, 2**63 - 1),
+    "max_tokens": (1, math.inf),
+}
+"""The lowest and highest value of each; a seed is as long as TOML's integers are."""
 
 
 def conversations_file() -> Path:
@@ -165,7 +177,13 @@ def _known_sampling(table: dict[str, object], complaints: list[str]) -> dict[str
     usable: dict[str, float | int] = {}
     for name, value in table.items():
         kind = SAMPLING.get(name)
-        if kind is None or isinstance(value, bool) or not isinstance(value, int | float):
+        if (
+            kind is None
+            or isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+            or not LIMITS[name][0] <= kind(value) <= LIMITS[name][1]
+        ):
             complaints.append(
                 say("settings.unusable", file="[sampling]", name=name, value=repr(value))
             )

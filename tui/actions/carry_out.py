@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from . import answer, conversation, go
+from . import answer, conversation, go, program
 
 if TYPE_CHECKING:
     from ..screens.chat import ChatScreen
@@ -21,7 +21,10 @@ HANDLERS: Mapping[str, Handler] = {
     "undo": conversation.undo,
     "search": go.search,
     "models": go.models,
-    "theme": go.theme,
+    "theme": program.theme,
+    "language": program.language,
+    "settings": program.settings,
+    "doctor": program.doctor,
     "help": go.help,
     "quit": go.quit,
 }

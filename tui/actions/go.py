@@ -35,11 +35,6 @@ async def models(chat: ChatScreen, argument: str) -> None:
     chat.app.push_screen(Picker(say("models.title"), say("models.hint"), local(chat)), chosen)
 
 
-async def theme(chat: ChatScreen, argument: str) -> None:
-    """Choose the colours."""
-    chat.app.search_themes()
-
-
 async def help(chat: ChatScreen, argument: str) -> None:
     """All keys and commands."""
     from ..screens.help import HelpScreen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from textual import on
@@ -54,15 +55,19 @@ class ChatScreen(Screen[None]):
         bridge: Bridge,
         clock: Callable[[], float],
         settings: Settings,
+        settings_path: Path,
+        change: Callable[..., None],
     ) -> None:
         super().__init__()
         self.settings = settings
+        self.settings_path = settings_path
+        self.change = change
         self.archive = archive
         self._bridge = bridge
         self.clock = clock
         self.models: dict[str, LocalModel] = {}
         self._pump_timer: Timer | None = None
-        self._read_only = False
+        self.read_only = False
         self.session = Session(archive, bridge, self)
 
     def compose(self) -> ComposeResult:
@@ -87,7 +92,7 @@ class ChatScreen(Screen[None]):
 
     async def start(self, model: str | None, *, read_only: bool, recovered: int) -> None:
         """Choose a model and load it, once the archive is open and something is on the screen."""
-        self._read_only = read_only
+        self.read_only = read_only
         self.listed()
         await self.read_models()
         self.session.model = model or await self._last_model()
@@ -299,7 +304,7 @@ class ChatScreen(Screen[None]):
         rows = [(key_name("stop"), say("status.stop"))] if session.answer else []
         keys = pairs([*rows, (key_name("help"), say("status.help"))])
         self.query_one(StatusBar).present(
-            state_line(session, read_only=self._read_only),
+            state_line(session, read_only=self.read_only),
             used=session.context_used,
             context=context,
             keys=keys,

@@ -61,6 +61,11 @@ def system_language() -> Language:
     return "en"
 
 
+def known(key: str) -> bool:
+    """Whether there is a sentence ``key``."""
+    return key in _SENTENCES
+
+
 def say(key: str, /, **values: object) -> str:
     """The sentence ``key`` with ``values`` in their places. An unknown key raises KeyError."""
     return _SENTENCES[key][_place].format(**values)
