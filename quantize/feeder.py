@@ -17,6 +17,24 @@ _HELD = 2
 _PATIENCE = 0.25
 
 
+class _Catch:
+    """A context that keeps the exception it ends with instead of raising it."""
+
+    error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        self.error = error
+        return True
+
+
 class Feeder:
     """Fetches in a thread of its own; as a context manager it begins no other fetch after.
 
@@ -89,19 +107,21 @@ class Feeder:
                     self._change.notify_all()
 
     def _run(self) -> None:
+        """Fetch; whatever ends it is kept, to be raised where it is waited for."""
+        with _Catch() as caught:
+            self._fetch()
+        with self._change:
+            self._failure = caught.error
+            self._change.notify_all()
+
+    def _fetch(self) -> None:
         for shard in self._order:
             with self._change:
                 while not (self._stopped or self._may_fetch(shard)):
                     self._change.wait()
                 if self._stopped:
                     return
-            try:
-                self._supply.fetch(shard)
-            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-                with self._change:
-                    self._failure = error
-                    self._change.notify_all()
-                return
+            self._supply.fetch(shard)
             with self._change:
                 self._here.add(shard)
                 self._change.notify_all()
