@@ -100,6 +100,10 @@ class Conversations(File):
         """Hide a conversation; ``undo_delete`` brings it back."""
         self._set(conversation_id, "deleted_at", self._clock())
 
+    def restore(self, conversation_id: int) -> None:
+        """Bring back one that was deleted."""
+        self._set(conversation_id, "deleted_at", None)
+
     def undo_delete(self) -> Conversation | None:
         """Bring back the conversation deleted last; None if there is none."""
         rows = self._read(
