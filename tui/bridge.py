@@ -133,7 +133,7 @@ class Bridge:
         self,
         messages: Sequence[Mapping[str, Any]],
         *,
-        think: bool | None = None,
+        think: bool | int | None = None,
         sampling: Mapping[str, Any] | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
