@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 Marked = tuple[tuple[str, bool], ...]
 """Text in runs; true for those that match."""
@@ -51,3 +52,34 @@ def around(text: Marked, before: int, length: int) -> Marked:
     if at > begin + length:
         cut.append(("…", False))
     return tuple(cut)
+
+
+def mark_folded(text: str, wanted: str) -> Marked:
+    """Mark every ``wanted`` in ``text`` without regard to case and accents."""
+    folded: list[str] = []
+    source: list[int] = []  # where in `text` each folded character comes from
+    for place, character in enumerate(text):
+        for part in fold(character):
+            folded.append(part)
+            source.append(place)
+    source.append(len(text))
+    whole, wanted = "".join(folded), fold(wanted)
+    runs: list[tuple[str, bool]] = []
+    done = 0
+    at = whole.find(wanted) if wanted else -1
+    while at >= 0:
+        start, end = source[at], source[at + len(wanted) - 1] + 1
+        if start > done:
+            runs.append((text[done:start], False))
+        runs.append((text[max(start, done) : end], True))
+        done = end
+        at = whole.find(wanted, at + len(wanted))
+    if done < len(text):
+        runs.append((text[done:], False))
+    return tuple(runs)
+
+
+def fold(text: str) -> str:
+    """``text`` without case and accents, to compare."""
+    parts = unicodedata.normalize("NFD", text.casefold())
+    return "".join(part for part in parts if not unicodedata.combining(part))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from . import answer, conversation, go, program
+from . import answer, conversation, go, library, program
 
 if TYPE_CHECKING:
     from ..screens.chat import ChatScreen
@@ -19,7 +19,9 @@ HANDLERS: Mapping[str, Handler] = {
     "new": conversation.new,
     "delete": conversation.delete,
     "undo": conversation.undo,
-    "search": go.search,
+    "search": library.search,
+    "branches": library.branches,
+    "export": library.export,
     "models": go.models,
     "theme": program.theme,
     "language": program.language,

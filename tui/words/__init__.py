@@ -17,6 +17,7 @@ from .chat import CHAT
 from .doctor import DOCTOR
 from .help import HELP
 from .keys import KEYS
+from .library import LIBRARY
 from .prompt import PROMPT
 from .settings import SETTINGS
 from .status import STATUS
@@ -30,6 +31,7 @@ TABLES: tuple[Mapping[str, tuple[str, str]], ...] = (
     DOCTOR,
     HELP,
     KEYS,
+    LIBRARY,
     SETTINGS,
     PROMPT,
     STATUS,
