@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from mlxqwen.engine.events import Done, Event, Prefill, Text, Thinking, ToolCall
 
-from .records import End, Message, Statistics
+from .records import Attachable, End, Message, Statistics
+from .tuning import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Answer:
     message_id: int
     model: str
     messages: Sequence[Mapping[str, str]]
+    asked: Asked = field(default_factory=Asked)
     request: int | None = None
     key: int | None = None
     stop_asked: float | None = None
@@ -58,6 +61,7 @@ class Answer:
     pieces: int = 0
     """Pieces of text and thinking so far: about as many as tokens."""
     began: float = field(default_factory=monotonic)
+    _joint: bool = False  # the next piece of text goes on with what another answer said
     _first: float | None = None
     _thought_until: float | None = None
     _text: list[str] = field(default_factory=list[str])
@@ -91,8 +95,14 @@ class Answer:
             return None
         return (self._thought_until or monotonic()) - self.began
 
-    def take(self, event: Event) -> None:
-        """Add what ``event`` brings."""
+    def go_on_from(self, text: str, thinking: str) -> None:
+        """Begin with what another answer said; to be called before anything has come."""
+        self._text, self._thinking = [text], [thinking] if thinking else []
+        self._thought_until = self.began
+        self._joint = True
+
+    def take(self, event: Event) -> Event:
+        """Add what ``event`` brings; returns it as it is to be shown."""
         match event:
             case Prefill():
                 self.prefill = event
@@ -102,10 +112,15 @@ class Answer:
             case Text(text):
                 if self._thinking and self._thought_until is None:
                     self._thought_until = monotonic()
+                if self._joint and text:
+                    self._joint = False
+                    text = _joint(self.text, text) + text
+                    event = Text(text)
                 self._text.append(text)
                 self._count()
             case ToolCall() | Done():
                 pass
+        return event
 
     def statistics(self, done: Done | None) -> Statistics:
         """What it cost: the engine's own figures, or what was seen from here without them."""
@@ -143,6 +158,14 @@ def _joined(pieces: list[str]) -> str:
     return pieces[0] if pieces else ""
 
 
+def _joint(before: str, after: str) -> str:
+    # Models that are asked to go on begin with a word, not with the space before it. Scripts
+    # without spaces between words, as ideographs, lie above U+2E80.
+    ends, begins = before[-1:], after[:1]
+    words = (ends.isalnum() or ends in ",;:.!?)") and begins.isalnum()
+    return " " if words and max(ends, begins) < "\u2e80" else ""
+
+
 def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else 1000 * seconds
 
@@ -150,9 +173,27 @@ def _milliseconds(seconds: float | None) -> float | None:
 def messages_for(branch: Sequence[Message], system: str = "") -> list[dict[str, str]]:
     """A branch as the engine takes it: the system prompt, then every message that says something.
 
-    Thoughts are left out, as Qwen's templates ask.
+    What is attached comes before the text of its message. Thoughts are left out, as Qwen's
+    templates ask.
     """
     messages = [{"role": "system", "content": system}] if system else []
     return messages + [
-        {"role": message.role, "content": message.text} for message in branch if message.text
+        {"role": message.role, "content": content}
+        for message in branch
+        if (content := with_attachments(message.text, message.attachments))
     ]
+
+
+def with_attachments(text: str, attachments: Sequence[Attachable]) -> str:
+    """``text`` after every attachment, each under its name and within a fence of its own.
+
+    The fence is longer than any run of its character in the attachment, so that nothing in a file
+    passes for the question.
+    """
+    parts: list[str] = []
+    for attachment in attachments:
+        longest = max((len(run) for run in re.findall("`+", attachment.text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        name = " ".join(attachment.name.split())
+        parts.append(f"{name}:\n{fence}\n{attachment.text.rstrip(chr(10))}\n{fence}")
+    return "\n\n".join([*parts, text] if text else parts)

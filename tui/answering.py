@@ -13,8 +13,10 @@ from mlxqwen.engine.events import Done, Text, Thinking
 
 from .answer import Answer, Ended
 from .bridge import Bridge, Died, Failed, Loaded, Streamed
+from .keys import key_name
 from .records import End
 from .view import View
+from .words import say
 
 OBEY_SECONDS = 1.0
 """How long the engine may take to stop an answer before a second request ends it."""
@@ -99,8 +101,8 @@ class Answering:
         thinking: list[str] = []
         for event in self._bridge.drain():
             match event:
-                case Streamed(request, inner) if self.answer and request == self.answer.request:
-                    self.answer.take(inner)
+                case Streamed(request, came) if self.answer and request == self.answer.request:
+                    inner = self.answer.take(came)
                     if isinstance(inner, Text):
                         text.append(inner.text)
                     elif isinstance(inner, Thinking):
@@ -160,17 +162,22 @@ class Answering:
             self._end("stopped")
         else:
             self.trouble = event.cause
-            words = f" It said: {event.last_words}" if event.last_words else ""
+            words = say("session.last_words", words=event.last_words) if event.last_words else ""
             if answer:
-                kept = "What came is kept. " if answer.pieces else ""
-                again = "Ctrl+R asks again and starts the engine anew."
-                self._end("error", f"{event.cause} {kept}{again}{words}")
+                part = "session.died_kept" if answer.pieces else "session.died_answering"
+                self._end("error", say(part, cause=event.cause, key=key_name("regenerate")) + words)
             else:
-                self._view.say(f"{event.cause} The next message starts it anew.{words}", "error")
+                self._view.say(say("session.died", cause=event.cause) + words, "error")
         self._view.changed()
 
     def _ask(self, answer: Answer) -> None:
-        answer.request = self._bridge.chat(answer.messages)
+        asked = answer.asked
+        answer.request = self._bridge.chat(
+            answer.messages,
+            think=asked.think,
+            sampling=asked.sampling,
+            max_tokens=asked.max_tokens,
+        )
 
     def _end(self, state: End, note: str = "", done: Done | None = None) -> None:
         answer, self.answer = self.answer, None

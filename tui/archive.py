@@ -40,6 +40,11 @@ class Archive:
         self._opened.set()
         return self._store
 
+    @property
+    def read_only(self) -> bool:
+        """Another process writes the open file."""
+        return self._store is not None and self._store.read_only
+
     async def call(
         self, method: Callable[Concatenate[Store, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:

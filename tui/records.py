@@ -36,7 +36,7 @@ class Draft:
     """What was written and not sent; empty where there is nothing."""
 
     text: str = ""
-    attachments: tuple[Attachment, ...] = ()
+    attachments: tuple[Attachable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

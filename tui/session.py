@@ -8,101 +8,45 @@ happens to the engine, what has come of it is kept.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from mlxqwen.errors import OutputError
 
-from .answer import Answer, Ended, messages_for
-from .answering import Answering
-from .archive import Archive
-from .bridge import Bridge, Loaded
-from .records import Conversation, Message
-from .saving import Saving
+from .current import EMPTY
+from .keys import key_name
+from .open_branch import OpenBranch
+from .records import Attachable, Conversation, Draft
 from .store import Store
-from .view import View
-from .views import ended_view, message_view, streaming_view
+from .words import say
 
 
-class Session:
+class Session(OpenBranch):
     """One person's chat. All methods run in the interface's event loop and never block it."""
 
-    def __init__(self, archive: Archive, bridge: Bridge, view: View) -> None:
-        self._archive = archive
-        self._view = view
-        self._turn = asyncio.Lock()  # what changes the open branch, one at a time
-        self._branch: list[Message] = []
-        self._keys: dict[int, int] = {}
-        self._saving = Saving(archive, view)
-        self._engine = Answering(bridge, view, self._has_ended)
-        self.conversation: Conversation | None = None
-
-    @property
-    def model(self) -> str:
-        """What answers are asked of."""
-        return self._engine.model
-
-    @model.setter
-    def model(self, name: str) -> None:
-        self._engine.model = name
-
-    @property
-    def loaded(self) -> Loaded | None:
-        """The model in memory; None while there is none."""
-        return self._engine.loaded
-
-    @property
-    def loaded_name(self) -> str:
-        """The name by which the model in memory was asked for."""
-        return self._engine.loaded_name
-
-    @property
-    def loading(self) -> bool:
-        """A model is on its way into memory."""
-        return self._engine.loading
-
-    @property
-    def answer(self) -> Answer | None:
-        """The answer being written, in whichever conversation."""
-        return self._engine.answer
-
-    @property
-    def trouble(self) -> str:
-        """Why engine or disk cannot do their part right now; "" while nothing is wrong."""
-        return self._engine.trouble or self._saving.trouble
-
-    @property
-    def saved(self) -> bool:
-        """Every answer that has ended is on the disk."""
-        return self._saving.saved
-
-    @property
-    def branch(self) -> Sequence[Message]:
-        """The messages shown, oldest first; the text of one being written is in ``answer``."""
-        return self._branch
-
-    @property
-    def context_used(self) -> int:
-        """Tokens that the open branch fills, as far as known."""
-        answer = self.answer
-        if answer and answer.key is not None and answer.prefill:
-            return answer.prefill.total + answer.pieces
-        for message in reversed(self._branch):
-            if message.n_prompt is not None:
-                return message.n_prompt + (message.n_gen or 0)
-        return 0
-
-    # What a person does
+    # Conversations
 
     def choose_model(self, name: str) -> None:
         """Load ``name`` and go on with it in the open conversation."""
         if self.answer:
-            self._view.say("Esc stops the answer; then the model can change.", "warning")
+            self._view.say(say("session.model_waits", key=key_name("stop")), "warning")
             return
         self.model = name
         self._engine.load()
         if self.conversation:
-            self._view.spawn(self._remember_model(self.conversation.id, name))
+            work = self._archive.call(Store.set_model, self.conversation.id, name)
+            self._view.spawn(self._say_if_refused(work))
         self._view.changed()
+
+    async def restore(self) -> None:
+        """Put the draft of the empty conversation into an empty box, as at the start."""
+        async with self._turn:
+            try:
+                draft = await self._drafts.read(None)
+            except OutputError:
+                return  # whoever reads what matters will say so
+            if self.conversation is None and self._view.written() == Draft():
+                self._view.write(draft)
 
     async def new(self, instead_of: int | None = None) -> None:
         """Show an empty conversation; it is stored with its first message.
@@ -110,81 +54,133 @@ class Session:
         Given the id ``instead_of``, only if that conversation is the one open.
         """
         async with self._turn:
+            try:
+                draft = await self._drafts.read(None)
+            except OutputError:
+                draft = Draft()  # an empty chat needs nothing from the disk
             open_now = self.conversation.id if self.conversation else None
             if instead_of is not None and instead_of != open_now:
                 return
+            self._drafts.turn_to(None, draft)
             self._leave()
-            self.conversation, self._branch = None, []
+            self.conversation, self._branch, self._fresh = None, [], EMPTY
             self._view.show([])
         self._view.changed()
 
     async def open(self, conversation_id: int, message_id: int | None = None) -> None:
         """Show a stored conversation, at ``message_id``'s branch if given."""
         async with self._turn:
+            await self._open(conversation_id, message_id)
+        self._view.changed()
+
+    async def switch(self, message_id: int, step: int) -> None:
+        """Show the next version of a message (-1: the one before), and stay there."""
+        async with self._turn:
             try:
-                conversation = await self._archive.call(Store.conversation, conversation_id)
-                if conversation is None:
-                    return
-                leaf = conversation.leaf_id
-                if message_id is not None:
-                    leaf = await self._archive.call(Store.newest_leaf, message_id)
-                marks = await self._archive.call(Store.versions, conversation_id)
-                # Read last: an answer that ends meanwhile is with `_saving` until it is stored.
-                branch = await self._archive.call(Store.branch, leaf) if leaf else []
+                versions = await self._archive.call(Store.siblings, message_id)
             except OutputError as error:
                 self._view.say(str(error), "error")
                 return
-            branch = [self._saving.applied(message) for message in branch]
-            self._leave()
-            self.conversation, self._branch = conversation, branch
-            if conversation.model_id and not self.answer:
-                self.model = conversation.model_id
-            views = [message_view(message, marks.get(message.id)) for message in branch]
-            answer = self.answer
-            if answer and branch and branch[-1].id == answer.message_id:
-                views[-1] = streaming_view(answer, marks.get(answer.message_id))
-            keys = self._view.show(views)
-            self._keys = {m.id: key for m, key in zip(branch, keys, strict=True)}
-            if answer:
-                answer.key = self._keys.get(answer.message_id)
+            if self.conversation is None or message_id not in versions:
+                return
+            place = versions.index(message_id) + step
+            if not 0 <= place < len(versions) or versions[place] == message_id:
+                return
+            if await self._open(self.conversation.id, versions[place]) and self._branch:
+                await self._keep_leaf(self.conversation.id, self._branch[-1].id)
         self._view.changed()
 
-    async def send(self, text: str) -> bool:
+    async def fork(self, message_id: int | None = None) -> Conversation | None:
+        """Copy the branch up to a message into a conversation of its own, and go on there.
+
+        Returns the copy; None if there is nothing to copy, or the disk refuses.
+        """
+        async with self._turn:
+            if not self._branch:
+                self._view.say(say("session.empty"), "warning")
+                return None
+            leaf = self._branch[-1].id if message_id is None else message_id
+            try:
+                copy = await self._archive.call(Store.fork, leaf)
+            except OutputError as error:
+                self._view.say(str(error), "error")
+                return None
+            await self._open(copy.id, None)
+        self._view.listed()
+        self._view.changed()
+        return copy
+
+    async def delete(self, conversation_id: int | None = None) -> bool:
+        """Hide a conversation, the open one by default, and leave it if it is still open then."""
+        if conversation_id is None:
+            if self.conversation is None:
+                return False
+            conversation_id = self.conversation.id
+        if not await self._done(self._archive.call(Store.delete, conversation_id)):
+            return False
+        await self.new(conversation_id)
+        self._view.listed()
+        return True
+
+    async def undo(self) -> Conversation | None:
+        """Bring back the conversation deleted last, and open it; None if there is none."""
+        try:
+            found = await self._archive.call(Store.undo_delete)
+        except OutputError as error:
+            self._view.say(str(error), "error")
+            return None
+        if found:
+            await self.open(found.id)
+            self._view.listed()
+        return found
+
+    # Messages
+
+    async def send(self, text: str, attachments: Sequence[Attachable] = ()) -> bool:
         """Commit ``text`` and ask for an answer; False if it could not be, with the reason said."""
+        async with self._turn:
+            if not self._free() or not await self._commit(text, attachments):
+                return False
+            await self._begin()
+        self._view.listed()
+        return True
+
+    async def edit(
+        self, message_id: int, text: str, attachments: Sequence[Attachable] | None = None
+    ) -> bool:
+        """Ask a question differently, in a branch beside the old one, with what was attached to it
+        unless ``attachments`` are given; False if it could not be, with the reason said.
+        """
         async with self._turn:
             if not self._free():
                 return False
             try:
-                conversation = self.conversation or await self._archive.call(
-                    Store.create, model=self.model
-                )
-                self.conversation = conversation
-                leaf = self._branch[-1].id if self._branch else None
-                user = await self._archive.call(Store.add_user, conversation.id, leaf, text)
+                old = await self._archive.call(Store.message, message_id)
+                if old.role != "user":
+                    self._view.say(say("session.only_questions"), "warning")
+                    return False
+                await self._stand_at(old.parent_id, old.conversation_id)
             except OutputError as error:
                 self._view.say(str(error), "error")
                 return False
-            self._branch.append(user)
-            self._keys[user.id] = self._view.add(message_view(user, await self._mark(user)))
-            # From here on the message is safe: what fails now must not have it sent twice.
-            try:
-                stored = await self._archive.call(Store.conversation, conversation.id)
-                self.conversation = stored or conversation
-            except OutputError as error:
-                self._view.say(str(error), "error")
-            await self._begin(conversation)
+            kept = old.attachments if attachments is None else attachments
+            if not await self._commit(text, kept, drafted=False):
+                return False
+            await self._begin()
         self._view.listed()
         return True
 
-    async def regenerate(self) -> None:
-        """Answer the last question again, beside the answer that is there."""
+    async def regenerate(self, message_id: int | None = None) -> bool:
+        """Answer again, beside the answer ``message_id`` (the last one by default) or, where that
+        is a question, beside all its answers; False if that could not be, with the reason said.
+        """
         async with self._turn:
-            if not self._branch or self.conversation is None or not self._free():
-                return
-            if self._branch[-1].role == "assistant":
-                last = self._branch.pop()
-                self._view.cut(self._keys.pop(last.id))
-            await self._begin(self.conversation)
+            return await self._answer_again(message_id, go_on=False)
+
+    async def continue_(self, message_id: int | None = None) -> bool:
+        """Go on with an answer that was cut off, beside it: the new one begins with its text."""
+        async with self._turn:
+            return await self._answer_again(message_id, go_on=True)
 
     def stop(self) -> bool:
         """Stop the answer and keep what came; asked again, end an engine that does not obey."""
@@ -195,6 +191,7 @@ class Session:
         if left := self._engine.abandon():
             answer, ended = left
             self._saving.keep(answer.message_id, ended)
+        await self._drafts.save()
         try:
             await self._saving.store_all()
         except OutputError as error:
@@ -212,53 +209,21 @@ class Session:
         if self.answer:
             await self._saving.flush(self.answer)
 
-    def _has_ended(self, answer: Answer, ended: Ended, thought: int | None) -> None:
-        # At once, whatever the disk says: the next question is asked with this answer before it.
-        self._saving.keep(answer.message_id, ended)
-        self._branch = [self._saving.applied(message) for message in self._branch]
-        if answer.key is not None:
-            self._view.end(answer.key, ended_view(answer, ended, thought))
-        self._view.spawn(self._saving.store(answer.message_id))
+    # Writing
 
-    # Steps
+    def drafted(self) -> None:
+        """What is in the box one writes in has changed: it is saved soon, if not sent before."""
+        self._drafts.changed()
 
-    def _free(self) -> bool:
-        if self.answer:
-            self._view.say("One answer at a time: Esc stops the one being written.", "warning")
-        return self.answer is None
-
-    def _leave(self) -> None:
-        self._keys = {}
-        if self.answer:
-            self.answer.key = None
-
-    async def _begin(self, conversation: Conversation) -> None:
-        parent = self._branch[-1].id
+    async def history(self, prefix: str = "") -> list[str]:
+        """Former prompts that begin with ``prefix``, the newest first; none if unreadable."""
         try:
-            row = await self._archive.call(
-                Store.start_answer, conversation.id, parent, model=self.model
-            )
-        except OutputError as error:
-            self._view.say(f"{error} Ctrl+R asks again.", "error")
-            return
-        messages = messages_for(self._branch, conversation.system)
-        answer = Answer(conversation.id, row.id, self.model, messages)
-        mark = await self._mark(row)
-        self._branch.append(row)
-        answer.key = self._view.add(streaming_view(answer, mark))
-        self._keys[row.id] = answer.key
-        self._engine.begin(answer)
-
-    async def _mark(self, message: Message) -> tuple[int, int] | None:
-        """Which version of how many ``message`` is; None where that cannot be read."""
-        try:
-            marks = await self._archive.call(Store.versions, message.conversation_id)
+            return await self._archive.call(Store.history, prefix)
         except OutputError:
-            return None  # an ornament: whatever matters on that disk will say so
-        return marks.get(message.id)
+            return []  # a convenience: whatever matters on that disk will say so
 
-    async def _remember_model(self, conversation_id: int, name: str) -> None:
+    async def _say_if_refused(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await self._archive.call(Store.set_model, conversation_id, name)
+            await work
         except OutputError as error:
             self._view.say(str(error), "warning")

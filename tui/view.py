@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import Any, Literal, Protocol
 
+from .records import Draft
 from .widgets.transcript import MessageView
 
 Severity = Literal["information", "warning", "error"]
@@ -43,6 +44,14 @@ class View(Protocol):
 
     def say(self, text: str, severity: Severity) -> None:
         """Tell the person something in passing."""
+        ...
+
+    def written(self) -> Draft:
+        """What is in the box one writes in, unsent."""
+        ...
+
+    def write(self, draft: Draft) -> None:
+        """Put ``draft`` into the box one writes in, in place of what is there."""
         ...
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -18,7 +18,9 @@ from .doctor import DOCTOR
 from .help import HELP
 from .keys import KEYS
 from .library import LIBRARY
+from .models import MODELS
 from .prompt import PROMPT
+from .session import SESSION
 from .settings import SETTINGS
 from .status import STATUS
 
@@ -32,7 +34,9 @@ TABLES: tuple[Mapping[str, tuple[str, str]], ...] = (
     HELP,
     KEYS,
     LIBRARY,
+    SESSION,
     SETTINGS,
+    MODELS,
     PROMPT,
     STATUS,
 )
