@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from textwrap import wrap
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
@@ -19,6 +18,7 @@ from .. import checkup
 from ..checkup import Finding
 from ..views import one_line
 from ..words import known, plural, say
+from .pages import Piece, hanging
 
 if TYPE_CHECKING:
     from .chat import ChatScreen
@@ -106,21 +106,14 @@ class DoctorScreen(ModalScreen[None]):
         self.query_one(Static).update(Content.assemble(*parts).rstrip())
 
 
-def _lines(finding: Finding, width: int) -> list[tuple[str, str]]:
+def _lines(finding: Finding, width: int) -> list[Piece]:
     """A sign, what it is, what was found, and the remedy, wrapped to ``width`` cells."""
     sign, style = _SIGNS[finding.state]
     key = f"doctor.name.{finding.name}"
     name = say(key) if known(key) else finding.name
+    head: list[Piece] = [(f"{sign} ", style), (name, "$text-secondary")]
     indent = 4 if width < _NARROW else 22
-    parts = [(f"{sign} ", style), (name, "$text-secondary")]
-    values = wrap(one_line(finding.value), width - indent, break_on_hyphens=False)
-    if width < _NARROW:
-        parts.append(("\n", ""))
-    else:
-        parts.append((" " * max(1, indent - 2 - len(name)), ""))
-        parts.append((f"{values.pop(0) if values else ''}\n", ""))
-    parts += [(f"{' ' * indent}{line}\n", "") for line in values]
+    parts = hanging(head, indent, one_line(finding.value), width)
     if finding.remedy:
-        lines = wrap(f"→ {one_line(finding.remedy)}", width - indent, break_on_hyphens=False)
-        parts += [(f"{' ' * indent}{line}\n", "$text-warning") for line in lines]
+        parts += hanging([], indent, f"→ {one_line(finding.remedy)}", width, "$text-warning")
     return parts

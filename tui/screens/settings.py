@@ -24,8 +24,6 @@ from .settings_rows import Choices, Key, Number, Row
 if TYPE_CHECKING:
     from .chat import ChatScreen
 
-_INDENT = 2
-
 
 class SettingsScreen(ModalScreen[None]):
     """Arrows up and down move, left and right change, Enter asks, Delete takes the default."""
@@ -160,7 +158,7 @@ class SettingsScreen(ModalScreen[None]):
         value = rows.value(row, settings)
         if isinstance(row, Choices):
             value = f"\u2039 {value} \u203a"
-        line = two_ends(" " * _INDENT + rows.label(row), value, width)
+        line = two_ends(rows.label(row), value, width)
         cut = len(line) - len(value)
         default = rows.is_default(row, settings)
         return Content.assemble(line[:cut], (value, "$text-muted" if default else "$text-accent"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 SETTINGS: dict[str, tuple[str, str]] = {
     "settings.title": ("Settings", "Impostazioni"),
     "settings.hint": (
-        "↑↓ move · ←→ change · Enter choose · Del default · Esc close",
-        "↑↓ scorri · ←→ cambia · Invio scegli · Canc default · Esc chiudi",
+        "↑↓ ←→ Enter · Del default · Esc",
+        "↑↓ ←→ Invio · Canc default · Esc",
     ),
     "settings.look": ("Look", "Aspetto"),
     "settings.model_group": ("Model", "Modello"),
