@@ -141,10 +141,10 @@ class MlxqwenApp(App[None], inherit_bindings=False):
             with suppress(OSError, subprocess.TimeoutExpired):
                 subprocess.run([tool], input=text.encode(), check=False, timeout=1.0)
 
-    def attract(self, text: str) -> None:
-        """Ring, and show ``text`` outside where the terminal can (OSC 9). It has no controls."""
+    def on_chat_screen_answered(self, event: ChatScreen.Answered) -> None:
+        """Ring, and say so outside where the terminal can (OSC 9)."""
         if self._driver and not self.is_headless:
-            self._driver.write(f"\x1b]9;{text}\x07")
+            self._driver.write(f"\x1b]9;{event.text}\x07")
             self.bell()
 
     async def action_interrupt(self) -> None:

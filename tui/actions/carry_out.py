@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from . import answer, conversation, go, library, program
+from . import answer, conversation, files, go, library, message, program
 
 if TYPE_CHECKING:
     from ..screens.chat import ChatScreen
@@ -14,6 +14,10 @@ Handler = Callable[["ChatScreen", str], Awaitable[None]]
 
 HANDLERS: Mapping[str, Handler] = {
     "stop": answer.stop,
+    "edit": message.edit,
+    "copy": message.copy,
+    "attach": files.attach,
+    "editor": files.editor,
     "regenerate": answer.regenerate,
     "fold": answer.fold,
     "new": conversation.new,

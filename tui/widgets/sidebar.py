@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
@@ -19,6 +22,15 @@ _WIDTH = 26  # cells of a line of the list: the sidebar's width less its frame a
 
 class Sidebar(OptionList):
     """Conversations, the most recent first; the open one is marked."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab,shift+tab,escape", "leave", show=False),
+        Binding("j", "cursor_down", show=False),
+        Binding("k", "cursor_up", show=False),
+    ]
+
+    class Left(Message):
+        """Back to writing."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
@@ -39,6 +51,10 @@ class Sidebar(OptionList):
         self.highlighted = next(
             (index for index, option in enumerate(options) if option.id == wanted), None
         )
+
+    def action_leave(self) -> None:
+        """Back to writing."""
+        self.post_message(self.Left())
 
 
 def conversation_line(item: Conversation, current: bool, now: float, width: int) -> Content:

@@ -3,6 +3,50 @@
 from __future__ import annotations
 
 PROMPT: dict[str, tuple[str, str]] = {
+    "prompt.editing": ("editing – Esc leaves", "modifica – Esc per uscire"),
+    "prompt.unknown": (
+        "There is no command {word}. F1 lists them all; // sends a slash.",
+        "Il comando {word} non esiste. F1 li elenca tutti; // invia una barra.",
+    ),
+    "prompt.unknown_near": (
+        "There is no command {word}. Did you mean {nearest}?",
+        "Il comando {word} non esiste. Intendevi {nearest}?",
+    ),
+    "prompt.too_small": (
+        "This window is too small.\nThe answer goes on.",
+        "Questa finestra è troppo piccola.\nLa risposta continua.",
+    ),
+    "prompt.answered": ("mlxqwen has answered: {title}", "mlxqwen ha risposto: {title}"),
+    "message.hint": (
+        "j/k move  e edit  y copy  1–9 code  ←/→ versions  o thoughts  r again  f fork  Esc back",
+        "j/k muovi  e modifica  y copia  1–9 codice  ←/→ versioni  o pensieri  r ancora  f biforca"
+        "  Esc indietro",
+    ),
+    "message.none_to_edit": (
+        "There is no question to edit yet.",
+        "Non c’è ancora una domanda da modificare.",
+    ),
+    "message.none_to_copy": (
+        "There is no answer to copy yet.",
+        "Non c’è ancora una risposta da copiare.",
+    ),
+    "message.no_code": (
+        "This message has no code block {number}.",
+        "Questo messaggio non ha un blocco di codice {number}.",
+    ),
+    "message.which_code": (
+        "/copy takes the number of a code block, not {word}.",
+        "/copy vuole il numero di un blocco di codice, non {word}.",
+    ),
+    "editor.none": (
+        "No editor is set: put its name into the variable EDITOR.",
+        "Nessun editor impostato: scrivi il suo nome nella variabile EDITOR.",
+    ),
+    "editor.failed": (
+        "{name} did not do its work ({reason}); what you wrote is as it was.",
+        "{name} non ha fatto il suo lavoro ({reason}); ciò che hai scritto è com’era.",
+    ),
+    "editor.status": ("status {status}", "stato {status}"),
     "attach.paste": ("paste {number}", "testo incollato {number}"),
     "attach.chip": ("{size} · ~{tokens} tokens", "{size} · ~{tokens} token"),
     "attach.chip_folder": (

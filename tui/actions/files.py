@@ -1,0 +1,75 @@
+"""Actions that read files: attach them, write in an editor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.app import SuspendNotSupported
+
+from ..driver import plain
+from ..words import say
+
+if TYPE_CHECKING:
+    from ..screens.chat import ChatScreen
+
+
+async def attach(chat: ChatScreen, argument: str) -> None:
+    """Attach a file or a folder to the next message."""
+    path = argument.strip()
+    if not path:
+        chat.say(say("attach.which"), "information")
+        return
+    if path[0] in "'\"" and path[-1] == path[0]:
+        path = path[1:-1]
+    await chat.composer.attach_files([Path(path)])
+
+
+async def editor(chat: ChatScreen, argument: str) -> None:
+    """Write what is in the prompt in ``$VISUAL`` or ``$EDITOR``. An answer goes on meanwhile."""
+    command = _command()
+    if not command:
+        chat.say(say("editor.none"), "warning")
+        return
+    with tempfile.TemporaryDirectory(prefix="mlxqwen-") as folder:
+        path = Path(folder) / "message.md"
+        path.write_text(chat.prompt.text, encoding="utf-8", errors="replace")
+        try:
+            # Nothing may be painted over the editor, whatever the engine says.
+            with chat.app.batch_update(), chat.app.suspend():
+                process = await asyncio.create_subprocess_exec(*command, str(path))
+                status = await process.wait()
+        except (OSError, SuspendNotSupported) as error:
+            chat.say(say("editor.failed", name=command[0], reason=str(error)), "error")
+            return
+        finally:
+            chat.refresh()
+        if status:
+            reason = say("editor.status", status=status)
+            chat.say(say("editor.failed", name=command[0], reason=reason), "warning")
+            return
+        try:
+            written = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            chat.say(say("editor.failed", name=command[0], reason=reason), "error")
+            return
+    chat.prompt.put(plain(written).rstrip("\n"))
+    chat.prompt.focus()
+
+
+def _command() -> list[str]:
+    """The editor and its options; [] where none is set, or it is not there."""
+    for name in ("VISUAL", "EDITOR"):
+        try:
+            words = shlex.split(os.environ.get(name, ""))
+        except ValueError:
+            continue
+        if words and shutil.which(words[0]):
+            return words
+    return []

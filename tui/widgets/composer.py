@@ -1,0 +1,259 @@
+"""Where a message is made: what is attached to it, what completes it, and the box itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+
+from mlxqwen.errors import UsageError
+
+from ..attachments import Attachment, dropped, is_long, pasted, read
+from ..records import Attachment as Stored
+from ..records import Draft
+from ..views import one_line
+from ..words import say
+from .chips import Chips
+from .completion import Completion
+from .history import History
+from .prompt import Prompt, Suggest
+
+Own = Callable[[], Sequence[tuple[int, str]]]
+_REASONS = 4
+
+
+class Composer(Vertical):
+    """Chips above the prompt; sends what both hold. Up and Down walk what was sent.
+
+    Args:
+        suggest: What may complete a line that begins with a slash.
+        known: Names of the actions a command may ask for.
+        own: Ids and texts of the open branch's messages that may be edited, oldest first.
+    """
+
+    @dataclass
+    class Sent(Message):
+        """A message is ready; ``editing`` is the one it is another version of, if any."""
+
+        text: str
+        attachments: tuple[Attachment, ...]
+        editing: int | None
+
+    def __init__(
+        self, suggest: Suggest, known: Container[str], own: Own, *, id: str | None = None
+    ) -> None:
+        super().__init__(id=id)
+        self._own = own
+        self._stash = ""  # what was being written when an older message was taken up
+        self._untouched = ""  # the text of the message being edited, as it was
+        self._editing: int | None = None
+        self._pastes = 0
+        self.history = History()
+        self.attachments: list[Attachment] = []
+        self._completion = Completion(id="completion")
+        self.prompt = Prompt(say("chat.ask"), self._completion, suggest, known, id="prompt")
+
+    def compose(self) -> ComposeResult:
+        """The popup lies over what is above."""
+        yield self._completion
+        yield Chips(id="chips")
+        yield self.prompt
+
+    @property
+    def editing(self) -> int | None:
+        """The message of which another version is being written."""
+        return self._editing
+
+    @property
+    def draft(self) -> Draft:
+        """What is written and not sent, without a message that is only looked at."""
+        text = self.prompt.text
+        if self._editing is not None:
+            text = self._stash
+        elif self.history.walking:
+            text = self.history.draft
+        kept = [Stored(part.name, part.text, part.mime) for part in self.attachments]
+        return Draft(text, tuple(kept))
+
+    def translate(self) -> None:
+        """Speak another language."""
+        self.prompt.placeholder = say("chat.ask")
+        self.prompt.border_title = say("prompt.editing") if self._editing is not None else ""
+        self.query_one(Chips).present(self.attachments)
+
+    def open(self, draft: Draft) -> None:
+        """Another conversation: show its draft."""
+        self._leave()
+        self.history.stop()
+        self.prompt.put(draft.text)
+        self._attach_only(
+            [Attachment(kept.name, kept.text, kept.mime) for kept in draft.attachments]
+        )
+
+    def edit(self, message_id: int, text: str) -> None:
+        """Write another version of a message; what was being written comes back after it."""
+        if self._editing is None:
+            self._stash = self.draft.text
+        self.history.stop()
+        self._editing, self._untouched = message_id, text
+        self.prompt.literal = True
+        self.prompt.put(text)
+        self.prompt.add_class("-editing")
+        self.prompt.border_title = say("prompt.editing")
+        self.prompt.focus()
+
+    def leave_editing(self) -> bool:
+        """Back to what was being written; False where nothing was edited."""
+        if self._editing is None:
+            return False
+        stash = self._stash
+        self._leave()
+        self.prompt.put(stash)
+        return True
+
+    def give_back(self, sent: Sent) -> None:
+        """Take a message that could not be sent into the box again."""
+        if sent.editing is not None and self.prompt.is_empty:
+            self.edit(sent.editing, sent.text)
+            self._untouched = ""  # not the stored text: it must not be walked away from
+        else:
+            text = f"/{sent.text}" if sent.text.startswith("/") else sent.text
+            self.prompt.give_back(text)
+        self._attach_only([*sent.attachments, *self.attachments])
+
+    def attach(self, attachment: Attachment) -> None:
+        """Send ``attachment`` with the next message, and say what was left out of it."""
+        name = one_line(attachment.name)
+        if attachment in self.attachments:
+            self.notify(say("attach.twice", name=name), markup=False)
+            return
+        self._attach_only([*self.attachments, attachment])
+        if attachment.skipped:
+            reasons = list(attachment.skipped[:_REASONS])
+            if len(attachment.skipped) > _REASONS:
+                rest = len(attachment.skipped) - _REASONS
+                reasons.append(say("attach.skipped_more", number=rest))
+            words = say("attach.skipped", name=name, reasons=", ".join(reasons))
+            self.notify(words, severity="warning", markup=False, timeout=12)
+
+    async def attach_files(self, paths: Iterable[Path]) -> list[Path]:
+        """Read files and folders and attach them; returns those that were refused, with reasons
+        said."""
+        refused: list[Path] = []
+        for path in paths:
+            try:
+                self.attach(await asyncio.to_thread(read, path))
+            except UsageError as error:
+                refused.append(path)
+                self.notify(str(error), severity="error", markup=False, timeout=8)
+        return refused
+
+    # What the prompt says
+
+    @on(Prompt.Submitted)
+    def _submitted(self, event: Prompt.Submitted) -> None:
+        event.stop()
+        sent = self.Sent(event.text, tuple(self.attachments), self._editing)
+        if sent.editing is None and event.text:
+            self.history.add(event.text if event.text[:1] != "/" else f"/{event.text}")
+        stash = self._stash
+        self._leave()
+        if stash and self.prompt.is_empty:
+            self.prompt.put(stash)
+        self._attach_only([])
+        self.post_message(sent)
+
+    @on(Prompt.Commanded)
+    def _commanded(self, event: Prompt.Commanded) -> None:
+        command = event.command
+        self.history.add(f"{command.action.slash} {command.argument}".rstrip())
+
+    @on(Prompt.Left)
+    def _escaped(self, event: Prompt.Left) -> None:
+        if self.leave_editing():
+            event.stop()
+
+    @on(Prompt.Backspaced)
+    def _backspaced(self) -> None:
+        if self.attachments:
+            self._attach_only(self.attachments[:-1])
+
+    @on(Chips.Removed)
+    def _removed(self, event: Chips.Removed) -> None:
+        self._attach_only([a for i, a in enumerate(self.attachments) if i != event.index])
+        self.prompt.focus()
+
+    @on(Completion.Clicked)
+    def _clicked(self, event: Completion.Clicked) -> None:
+        self.prompt.take(event.suggestion, run=True)
+
+    @on(Prompt.Pasted)
+    def _pasted(self, event: Prompt.Pasted) -> None:
+        if is_long(event.text):
+            self._pastes += 1
+            self.attach(pasted(event.text, self._pastes))
+        elif paths := dropped(event.text):
+            self.run_worker(self._take_dropped(paths, event.text))
+        else:
+            self.prompt.insert_pasted(event.text)
+
+    async def _take_dropped(self, paths: Sequence[Path], text: str) -> None:
+        if len(await self.attach_files(paths)) == len(paths):
+            self.prompt.insert_pasted(text)  # perhaps the path itself was meant
+
+    @on(Prompt.Walked)
+    def _walked(self, event: Prompt.Walked) -> None:
+        prompt = self.prompt
+        if self._editing is not None and prompt.text == self._untouched:
+            self._walk_own(event.step)
+            return
+        own = self._own()
+        if event.step < 0 and prompt.is_empty and not self.history.walking and own:
+            self.edit(*own[-1])
+            return
+        text = None
+        if self._editing is None:
+            walk = self.history.older if event.step < 0 else self.history.newer
+            text = walk(prompt.text)
+        if text is not None:
+            prompt.put(text)
+        elif event.step < 0:
+            prompt.action_cursor_line_start()
+        else:
+            prompt.action_cursor_line_end()
+
+    def _walk_own(self, step: int) -> None:
+        own = self._own()
+        places = [place for place, (number, _) in enumerate(own) if number == self._editing]
+        place = places[0] + step if places else -1
+        if 0 <= place < len(own):
+            self.edit(*own[place])
+            return
+        self.leave_editing()
+        if step < 0:
+            said = {text for _, text in own}
+            text = self.history.older(self.prompt.text)
+            while text in said:
+                text = self.history.older(text)
+            if text is not None:
+                self.prompt.put(text)
+
+    def _leave(self) -> None:
+        self._editing, self._stash = None, ""
+        self.prompt.literal = False
+        self.prompt.remove_class("-editing")
+        self.prompt.border_title = ""
+
+    def _attach_only(self, attachments: Sequence[Attachment]) -> None:
+        self.attachments = list(attachments)
+        self.prompt.bare = bool(attachments)
+        self.prompt.edits += 1  # the draft is another one
+        if not self.attachments:
+            self._pastes = 0
+        self.query_one(Chips).present(self.attachments)
