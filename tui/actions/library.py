@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.content import Content
+from textual.markup import escape
 
 from mlxqwen.errors import MlxqwenError
 
@@ -126,9 +127,8 @@ def ask_export(chat: ChatScreen, conversation_id: int, title: str) -> None:
         if value and (wanted := order(value)):
             chat.spawn(export_to(chat, conversation_id, wanted))
 
-    chat.app.push_screen(
-        Picker(say("export.title", title=title), say("export.hint"), formats), chosen
-    )
+    name = escape(say("export.title", title=title))  # a frame's title is read as markup
+    chat.app.push_screen(Picker(name, say("export.hint"), formats), chosen)
 
 
 async def open_at(chat: ChatScreen, conversation_id: int, message_id: int | None) -> None:

@@ -115,7 +115,7 @@ class LibraryScreen(Screen[Opening | None]):
 
     def action_to_list(self) -> None:
         """From the search down into the list."""
-        if self._naming is None and self._rows:
+        if self._naming is None:
             self._list.focus()
 
     def action_to_search(self) -> None:
@@ -315,9 +315,9 @@ class LibraryScreen(Screen[Opening | None]):
             "p": "pin",
             "r": "rename",
             "d": "delete",
-            "u": "undo",
             "e": "export",
             "x": "bin",
+            "u": "undo",
             "/": "search",
         }
         if self._deleted:

@@ -131,11 +131,11 @@ def _keys(keys: Mapping[str, str], width: int) -> Content:
     parts: list[tuple[str, str]] = []
     used = 0
     for key, meaning in keys.items():
-        cells = Content(f"{key} {meaning}").cell_length + (3 if parts else 0)
+        cells = Content(f"{key} {meaning}").cell_length + (2 if parts else 0)
         if used + cells > width:
             break
         if parts:
-            parts.append(("   ", ""))
+            parts.append(("  ", ""))
         parts += [(key, "$text-secondary"), (f" {meaning}", "$text-muted")]
         used += cells
     return Content.assemble(*parts)

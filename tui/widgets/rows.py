@@ -177,8 +177,7 @@ class Rows(ScrollView, can_focus=True):
         width = self._width
         if row >= len(self._names):
             return Strip([Segment(" " * width, self.rich_style)], width)
-        style = self.visual_style
-        if row == self.cursor:
-            style += self.get_visual_style("rows--cursor", partial=True)
+        here = row == self.cursor
+        style = self.get_visual_style("rows--cursor") if here else self.visual_style
         strips = Visual.to_strips(self, self._paint(row, width), width, 1, style)
         return strips[0].adjust_cell_length(width, style.rich_style)
