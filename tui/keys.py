@@ -7,11 +7,13 @@ them wherever they speak of an action.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-from textual.binding import Binding, BindingType
+from typing import TYPE_CHECKING
 
 from .actions.table import ACTIONS, BY_NAME
 from .words import say
+
+if TYPE_CHECKING:
+    from textual.binding import BindingType
 
 _NOWHERE = "nowhere:"  # begins the name of a key that no keyboard has
 
@@ -83,6 +85,8 @@ def bindings() -> list[BindingType]:
 
     An action without a default key is bound to a key that no keyboard has.
     """
+    from textual.binding import Binding  # the linear chat names keys and needs no Textual
+
     return [
         Binding(
             action.key or _NOWHERE + action.name,

@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Literal, Protocol
 
 from .records import Draft
-from .widgets.transcript import MessageView
+from .widgets.transcript_message import MessageView
 
 Severity = Literal["information", "warning", "error"]
 

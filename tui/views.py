@@ -6,7 +6,7 @@ from .answer import Answer, Ended
 from .markdown import clean
 from .records import Message, Statistics
 from .units import decimal
-from .widgets.transcript import Labels, MessageView
+from .widgets.transcript_message import Labels, MessageView
 from .words import say
 
 
