@@ -123,12 +123,11 @@ class Session(OpenBranch):
         return True
 
     async def undo(self) -> Conversation | None:
-        """Bring back the conversation deleted last, and open it; None if there is none."""
-        try:
-            found = await self._archive.call(Store.undo_delete)
-        except OutputError as error:
-            self._view.say(str(error), "error")
-            return None
+        """Bring back the conversation deleted last, and open it; None if there is none.
+
+        Raises ``OutputError`` where the disk refuses.
+        """
+        found = await self._archive.call(Store.undo_delete)
         if found:
             await self.open(found.id)
             self._view.listed()

@@ -1,4 +1,4 @@
-"""Actions on the answer: stop it, ask for another, fold its thoughts."""
+"""Actions on the answer: stop it, ask for another, go on with it, fold its thoughts."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ async def stop(chat: ChatScreen, argument: str) -> None:
 async def regenerate(chat: ChatScreen, argument: str) -> None:
     """Another answer to the last question."""
     await chat.session.regenerate()
+
+
+async def continue_(chat: ChatScreen, argument: str) -> None:
+    """Go on with an answer that was cut off."""
+    await chat.session.continue_()
 
 
 async def fold(chat: ChatScreen, argument: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from . import answer, conversation, files, go, library, message, program
+from . import answer, conversation, files, go, library, message, program, tune
 
 if TYPE_CHECKING:
     from ..screens.chat import ChatScreen
@@ -19,10 +19,19 @@ HANDLERS: Mapping[str, Handler] = {
     "attach": files.attach,
     "editor": files.editor,
     "regenerate": answer.regenerate,
+    "continue": answer.continue_,
+    "think": tune.think,
     "fold": answer.fold,
     "new": conversation.new,
+    "fork": conversation.fork,
+    "rename": conversation.rename,
+    "pin": conversation.pin,
     "delete": conversation.delete,
     "undo": conversation.undo,
+    "system": tune.system,
+    "persona": tune.persona,
+    "set": tune.set_,
+    "stats": tune.stats,
     "search": library.search,
     "branches": library.branches,
     "export": library.export,

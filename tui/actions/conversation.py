@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlxqwen.errors import MlxqwenError
-
-from ..store import Store
+from .. import adjust
 from ..words import say
+from .tune import tell
 
 if TYPE_CHECKING:
     from ..screens.chat import ChatScreen
@@ -19,29 +18,38 @@ async def new(chat: ChatScreen, argument: str) -> None:
     await chat.new()
 
 
+async def fork(chat: ChatScreen, argument: str) -> None:
+    """Go on in a copy; this chat stays as it is."""
+    tell(chat, await adjust.fork(chat.session, argument))
+
+
+async def rename(chat: ChatScreen, argument: str) -> None:
+    """Another title; without one, the prompt is prepared for it."""
+    conversation = chat.session.conversation
+    if conversation and not argument.strip() and not chat.prompt.text.strip():
+        chat.prompt.load_text(f"/rename {' '.join(conversation.title.split())}")
+        chat.prompt.move_cursor(chat.prompt.document.end)
+        chat.prompt.focus()
+        return
+    tell(chat, await adjust.rename(chat.session, argument))
+
+
+async def pin(chat: ChatScreen, argument: str) -> None:
+    """At the top, or no longer."""
+    tell(chat, await adjust.pin(chat.session, argument))
+
+
 async def delete(chat: ChatScreen, argument: str) -> None:
     """Hide the open chat; it can be brought back."""
-    if chat.session.conversation:
-        await delete_conversation(chat, chat.session.conversation.id)
+    tell(chat, await adjust.delete(chat.session, argument))
 
 
 async def delete_conversation(chat: ChatScreen, conversation_id: int) -> None:
     """Hide one, and leave it if it is still the one open when that is done."""
-    try:
-        await chat.archive.call(Store.delete, conversation_id)
-    except MlxqwenError as error:
-        chat.say(str(error), "error")
-        return
-    await chat.new(conversation_id)
-    chat.say(say("chat.deleted"), "information")
+    if await chat.session.delete(conversation_id):
+        chat.say(say("chat.deleted"), "information")
 
 
 async def undo(chat: ChatScreen, argument: str) -> None:
     """Bring back the chat deleted last."""
-    try:
-        conversation = await chat.archive.call(Store.undo_delete)
-    except MlxqwenError as error:
-        chat.say(str(error), "error")
-        return
-    if conversation:
-        await chat.open(conversation.id)
+    tell(chat, await adjust.undo(chat.session, argument))

@@ -33,6 +33,7 @@ class Action:
 ACTIONS: tuple[Action, ...] = (
     Action("stop", "write", "escape"),
     Action("regenerate", "write", "ctrl+r", "/regen"),
+    Action("continue", "write", "", "/continue"),
     Action("edit", "write", "", "/edit"),
     Action("editor", "write", "ctrl+g"),
     Action("attach", "write", "", "/attach", "FILE"),
@@ -52,7 +53,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("undo", "keep", "", "/undo"),
     Action("system", "tune", "", "/system", "[TEXT]"),
     Action("persona", "tune", "", "/persona", "[NAME]"),
-    Action("set", "tune", "", "/set", "NAME VALUE"),
+    Action("set", "tune", "", "/set", "[NAME VALUE]"),
     Action("quantize", "tune", "", "/quantize", "[SOURCE]"),
     Action("language", "tune", "", "/lang", "en|it"),
     Action("theme", "tune", "", "/theme", "[NAME]"),

@@ -18,6 +18,11 @@ ACTIONS: dict[str, tuple[str, str]] = {
         "Another answer; both are kept",
         "Un’altra risposta; restano entrambe",
     ),
+    "action.continue": ("Go on", "Continua"),
+    "action.continue.help": (
+        "Go on with an answer that was cut off; both are kept",
+        "Prosegui una risposta interrotta; restano entrambe",
+    ),
     "action.edit": ("Edit", "Modifica"),
     "action.edit.help": (
         "Ask the last question differently, in a new branch",

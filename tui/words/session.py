@@ -159,6 +159,7 @@ SESSION: dict[str, tuple[str, str]] = {
     ),
     "think.hidden": ("Thoughts are out of sight.", "I ragionamenti sono nascosti."),
     "think.shown": ("Thoughts are shown.", "I ragionamenti si vedono."),
+    "text.close": ("Esc closes", "Esc chiude"),
     "stats.title": ("Figures", "Cifre"),
     "stats.messages": ("Messages in this branch", "Messaggi in questo ramo"),
     "stats.answers": ("Answers", "Risposte"),
