@@ -1,11 +1,13 @@
 """Rounded matrices whose scales and biases can be learned.
 
-What is learned are offsets in units of each group's scale, so that one learning rate suits every
-matrix, and zero is the rounding that learning starts from. The codes stay.
+What is learned are offsets of a group's width and of its middle, each in how far it moves a typical
+weight, in units of the group's scale. So one learning rate suits every matrix and width, neither
+works against the other, and zero is the rounding that learning starts from. The codes stay.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -71,13 +73,19 @@ class Packed:
         Args:
             as_stored: In the dtype of the output; else float32, differentiable in ``offsets``.
         """
-        unit = mx.abs(self.parts[1].astype(mx.float32))
-        moved: dict[str, mx.array] = {}
-        for kind, start in zip(("scales", "biases"), self.parts[1:], strict=True):
-            name = f"{self.module}.{kind}"
-            value = start.astype(mx.float32) + unit * offsets[name]
-            moved[name] = value.astype(start.dtype) if as_stored else value
-        return moved
+        last = 2**self.spec.bits - 1
+        scales, biases = (part.astype(mx.float32) for part in self.parts[1:])
+        by_scale, by_bias = (offsets[f"{self.module}.{kind}"] for kind in ("scales", "biases"))
+        unit = mx.abs(scales)
+        # Evenly spread codes stand sqrt(1/12) of their range from the middle of it.
+        stretch = unit * by_scale * (math.sqrt(12) / last)
+        moved = {
+            f"{self.module}.scales": scales + stretch,
+            f"{self.module}.biases": biases + unit * by_bias - stretch * (last / 2),
+        }
+        if not as_stored:
+            return moved
+        return {name: value.astype(self.parts[1].dtype) for name, value in moved.items()}
 
     def stored(self, dtype: mx.Dtype, affine: Mapping[str, mx.array]) -> Stored:
         """To compute with in ``dtype``; scales and biases are those in ``affine`` where named."""
