@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.command import CommandPalette
 from textual.screen import Screen
 from textual.widgets import TextArea
 
@@ -130,8 +131,15 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         for action in ACTIONS:
             if action.name in HANDLERS:
                 run = partial(self._chat.action_do, action.name)
+                asked = "  ".join(filter(None, (keys.key_name(action.name), action.slash)))
+                help = say(f"action.{action.name}.help")
                 title = say(f"action.{action.name}")
-                yield SystemCommand(title, say(f"action.{action.name}.help"), run)
+                yield SystemCommand(title, f"{help}   {asked}" if asked else help, run)
+
+    def action_command_palette(self) -> None:
+        """Every action by name."""
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(CommandPalette(placeholder=say("palette.wanted")))
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy through the terminal, and with a Mac's own tool: Terminal.app ignores the former."""

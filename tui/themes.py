@@ -1,8 +1,9 @@
 """Our own colours: dark, light, and the terminal's own sixteen; Textual's themes stay beside them.
 
 The plain theme names no colour but those of the terminal's palette, whatever it makes of them, on
-the terminal's own background: text of second rank is dim instead of grey, and what is marked is
-reversed, so that it can be read on white as on black and without any colour at all.
+the terminal's own background. Some palettes make its greys invisible, so that text of second rank
+looks like all other; what is marked is underlined. It can be read on white as on black, and without
+any colour at all.
 """
 
 from __future__ import annotations

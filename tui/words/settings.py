@@ -150,6 +150,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "Set MLXQWEN_HOME to a folder of yours.",
         "Imposta MLXQWEN_HOME su una tua cartella.",
     ),
+    "palette.wanted": ("What to do…", "Che cosa fare…"),
     "theme.title": ("Theme", "Tema"),
     "theme.wanted": ("a part of the name", "una parte del nome"),
 }
