@@ -71,14 +71,6 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a message stands: messages above it, and whether the open branch goes through it."""
-
-    depth: int
-    on_open_branch: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Node:
     """A message as the tree of branches shows it."""
 
@@ -211,23 +203,17 @@ def _chain(connection: Connection, message_id: int, step: str, reach: int) -> li
     return chain
 
 
-def place(path: Path, message_id: int) -> Place:
-    """Where the message stands in its conversation."""
+def on_open_branch(path: Path, message_id: int) -> bool:
+    """The branch that its conversation was left in goes through the message."""
     with reading(path) as connection:
-        (depth,) = connection.execute(
-            "WITH RECURSIVE up(id) AS (SELECT parent_id FROM message WHERE id = ? UNION ALL "
-            "SELECT m.parent_id FROM message m JOIN up ON m.id = up.id) "
-            "SELECT count(*) FROM up WHERE id IS NOT NULL",
-            (message_id,),
-        ).fetchone()
-        (open_branch,) = connection.execute(
+        (found,) = connection.execute(
             "WITH RECURSIVE up(id) AS (SELECT c.leaf_id FROM message m "
             "JOIN conversation c ON c.id = m.conversation_id WHERE m.id = ?1 UNION ALL "
             "SELECT m.parent_id FROM message m JOIN up ON m.id = up.id) "
             "SELECT EXISTS (SELECT 1 FROM up WHERE id = ?1)",
             (message_id,),
         ).fetchone()
-    return Place(depth, bool(open_branch))
+    return bool(found)
 
 
 def outline(path: Path, conversation_id: int) -> list[Node]:

@@ -60,7 +60,7 @@ async def branches(chat: ChatScreen, argument: str) -> None:
     except MlxqwenError as error:
         chat.say(str(error), "error")
         return
-    leaf = (await chat.archive.call(Store.conversation, number) or conversation).leaf_id
+    leaf = chat.session.branch[-1].id if chat.session.branch else None
     chat.app.push_screen(BranchesScreen(nodes, leaf, chat.clock()), chosen)
 
 
@@ -68,15 +68,14 @@ async def switch_to(chat: ChatScreen, conversation_id: int, message_id: int) -> 
     """Go to the branch of a message for good, and look at the message."""
     try:
         path = await chat.archive.call(path_of)
-        place = await chat.archive.background(partial(findings.place, path, message_id))
-        if not place.on_open_branch:
+        if not await chat.archive.background(partial(findings.on_open_branch, path, message_id)):
             leaf = await chat.archive.call(Store.newest_leaf, message_id)
             await chat.archive.call(Store.set_leaf, conversation_id, leaf)
     except MlxqwenError as error:
         chat.say(str(error), "error")
         return
     await chat.open(conversation_id)
-    chat.call_after_refresh(_mark, chat, conversation_id, place.depth)
+    chat.call_after_refresh(_mark, chat, message_id)
 
 
 async def export(chat: ChatScreen, argument: str) -> None:
@@ -138,19 +137,19 @@ async def open_at(chat: ChatScreen, conversation_id: int, message_id: int | None
         return
     try:
         path = await chat.archive.call(path_of)
-        place = await chat.archive.background(partial(findings.place, path, message_id))
+        here = await chat.archive.background(partial(findings.on_open_branch, path, message_id))
     except MlxqwenError as error:
         chat.say(str(error), "error")
         return
-    await chat.open(conversation_id, None if place.on_open_branch else message_id)
+    await chat.open(conversation_id, None if here else message_id)
     # Once the transcript is laid out: an empty one was not even displayed.
-    chat.call_after_refresh(_mark, chat, conversation_id, place.depth)
+    chat.call_after_refresh(_mark, chat, message_id)
 
 
-def _mark(chat: ChatScreen, conversation_id: int, depth: int) -> None:
-    session, keys = chat.session, chat.transcript.keys
-    if session.conversation and session.conversation.id == conversation_id and depth < len(keys):
-        chat.transcript.highlight(keys[depth])
+def _mark(chat: ChatScreen, message_id: int) -> None:
+    key = chat.session.key_of(message_id)
+    if key is not None:
+        chat.transcript.highlight(key)
 
 
 def path_of(store: Store) -> Path:

@@ -130,7 +130,7 @@ class LibraryScreen(Screen[Opening | None]):
     def action_pin(self) -> None:
         """Keep at the top, or no longer."""
         if (row := self._current) and not self._deleted:
-            self._run(self._change(Store.pin, row.entry.id, not row.entry.pinned))
+            self._run(self._pin(row.entry))
 
     def action_rename(self) -> None:
         """Write another title in the line of keys."""
@@ -181,7 +181,7 @@ class LibraryScreen(Screen[Opening | None]):
         number, title = self._naming, " ".join(event.value.split())
         self._end_naming()
         if number is not None and title:
-            self._run(self._change(Store.rename, number, title))
+            self._run(self._rename(number, title))
 
     @on(Rows.LeftAbove)
     def _left_above(self) -> None:
@@ -229,6 +229,10 @@ class LibraryScreen(Screen[Opening | None]):
         name = self._list.current
         return self._rows.get(name) if name is not None and self._naming is None else None
 
+    def _is_open(self, conversation_id: int) -> bool:
+        open_now = self._chat.session.conversation
+        return open_now is not None and open_now.id == conversation_id
+
     def _run(self, work: Coroutine[Any, Any, None], *, group: str = "") -> None:
         """Run ``work`` and say what the disk refuses; a newer one of its ``group`` replaces it."""
         if group:
@@ -262,10 +266,26 @@ class LibraryScreen(Screen[Opening | None]):
         await self._chat.archive.call(method, *args, **kwargs)
         await self._renew()
 
+    # The session knows what it has open; of the others, the store is told.
+
+    async def _pin(self, entry: Entry) -> None:
+        if self._is_open(entry.id):
+            await self._chat.session.pin()
+            await self._renew()
+        else:
+            await self._change(Store.pin, entry.id, not entry.pinned)
+
+    async def _rename(self, conversation_id: int, title: str) -> None:
+        if self._is_open(conversation_id):
+            await self._chat.session.rename(title)
+            await self._renew()
+        else:
+            await self._change(Store.rename, conversation_id, title)
+
     async def _delete(self, entry: Entry) -> None:
-        await self._change(Store.delete, entry.id)
-        self._chat.say(say("library.deleted", title=_title(entry)), "information")
-        await self._chat.new(entry.id)
+        if await self._chat.session.delete(entry.id):
+            self._chat.say(say("library.deleted", title=_title(entry)), "information")
+        await self._renew()
 
     async def _undo(self) -> None:
         back = await self._chat.archive.call(Store.undo_delete)
