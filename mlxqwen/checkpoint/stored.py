@@ -6,6 +6,8 @@ second, so that memory is what a chunk of rows takes.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, cast
@@ -40,6 +42,20 @@ class Stored(Protocol):
         ...
 
 
+def _load(shard: Path) -> dict[str, mx.array]:
+    try:
+        os.fspath(shard).encode()
+    except UnicodeEncodeError:
+        # MLX takes no path that is not UTF-8. It opens the file at once, by whatever name.
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder) / "shard.safetensors"
+            link.symlink_to(shard.resolve())
+            return _load(link)
+    loaded = mx.load(str(shard), format="safetensors")
+    assert isinstance(loaded, dict)
+    return loaded
+
+
 class LazyShards:
     """``Stored`` over arrays that MLX has not read yet."""
 
@@ -51,9 +67,7 @@ class LazyShards:
         """The tensors of all ``shards`` by name."""
         arrays: dict[str, mx.array] = {}
         for shard in shards:
-            loaded = mx.load(str(shard), format="safetensors")
-            assert isinstance(loaded, dict)
-            arrays.update(loaded)
+            arrays.update(_load(shard))
         return cls(arrays)
 
     def rows(self, view: View, start: int, stop: int) -> mx.array:

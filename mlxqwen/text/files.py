@@ -55,7 +55,7 @@ class TokenizerFiles:
         """The tokenizer itself. Raises ``TokenizerError``."""
         whole = self.path / "tokenizer.json"
         if whole.is_file():
-            return _load(whole, lambda: Tokenizer.from_file(str(whole)))
+            return _load(whole, lambda: Tokenizer.from_buffer(whole.read_bytes()))
         vocab, merges = self.path / "vocab.json", self.path / "merges.txt"
         if not (vocab.is_file() and merges.is_file()):
             raise TokenizerError(
@@ -218,7 +218,7 @@ def _load(path: Path, read: Callable[[], _T]) -> _T:
     try:
         return read()
     except Exception as error:
-        # The library raises the bare class for every fault of a file, so nothing narrower exists.
-        if type(error) is not Exception:
+        # The library raises the bare class for most faults of a file, so nothing narrower exists.
+        if type(error) is not Exception and not isinstance(error, ValueError):
             raise
         raise TokenizerError(f"{path} is not a valid tokenizer: {error}.", _DOWNLOAD) from error
