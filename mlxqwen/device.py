@@ -156,11 +156,15 @@ def _available_memory() -> int:
     return total_memory()
 
 
-def memory_budget() -> int:
+def memory_budget(held: int = 0) -> int:
     """Bytes that weights, cache and workspace may take together on this machine.
 
     On a Mac the GPU's working-set limit (``iogpu.wired_limit_mb`` where the user set one); on
     Linux what the kernel calls available, within the control group's limit.
+
+    Args:
+        held: Bytes of them that this process has taken already: on Linux what is available no
+            longer contains those.
     """
     total = total_memory()
     if sys.platform == "darwin":
@@ -170,5 +174,5 @@ def memory_budget() -> int:
         share = _WORKING_SET_SMALL if total <= _WORKING_SET_STEP else _WORKING_SET_LARGE
         return int(total * share)
     limit = _cgroup_limit()
-    available = _available_memory()
+    available = _available_memory() + held
     return min(available, limit) if limit is not None else available

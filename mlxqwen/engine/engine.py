@@ -22,7 +22,7 @@ from ..checkpoint.directory import Directory
 from ..checkpoint.load import eos_token_ids, load_model
 from ..checkpoint.quantspec import parse_quantization
 from ..device import wire_memory
-from ..errors import ContextExceeded, EngineError, TemplateError, UsageError
+from ..errors import ContextExceeded, EngineError, UsageError
 from ..generate.options import Sampling
 from ..generate.prefix import Timeline, shared_prefix
 from ..hub.library import kernel_record, resolve
@@ -30,13 +30,17 @@ from ..model.config import ModelConfig
 from ..model.decoder import Model
 from ..model.kernels.make import available
 from ..text.channels import Channels
-from ..text.template import close_thinking, opens_thinking
+from ..text.template import opens_thinking
 from ..text.tokenizer import Tokenizer
+from ..text.turns import TurnEncoder
+from .events import Forecast
+from .forecast import forecast
 from .generation import Request, ThoughtLimit, generate
 from .memory import Plan, plan_directory, require
-from .messages import Message, plain_message
+from .messages import Message
+from .rendering import rendering
 from .run import Run, Stream
-from .stretch import stretched
+from .stretch import longest_context, stretched
 
 if TYPE_CHECKING:
     from ..model.fused import FusedModel
@@ -62,6 +66,8 @@ class Loaded:
     eos: frozenset[int]
     sampling: Sampling
     plan: Plan
+    reach: int  # tokens of the longest context it can be loaded with
+    turns: TurnEncoder
     description: str
 
 
@@ -193,22 +199,11 @@ class Engine:
                 text.
             EngineError: the engine is closed.
         """
-        if think is not None and think < 0:
-            raise UsageError(f"The thinking budget is {think}; it cannot be below 0.")
-        template = self._loaded.tokenizer.chat_template
-        if template is None:
-            raise TemplateError(
-                f"{self.name} has no chat template.",
-                "It is a base model: use complete(), or an instruction-tuned model.",
-            )
-        asked = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
-        listed = [plain_message(message) for message in asked]
-        variables = {} if think is None else {"enable_thinking": bool(think)}
-        prompt = template.render(listed, tools=tools, **variables)
-        if think is not None and not think:
-            prompt = close_thinking(prompt)
+        loaded = self._loaded
+        rendered = rendering(loaded.tokenizer, loaded.name, messages, tools, think)
+        prompt = rendered.prompt
         channels = Channels(thinking=opens_thinking(prompt), tools=tools, stop=_strings(stop))
-        encode = self._loaded.tokenizer.encode
+        encode = loaded.turns.encode
         limit = None
         if think and think is not True:
             limit = ThoughtLimit(think, tuple(encode(END_OF_BUDGET)))
@@ -217,9 +212,37 @@ class Engine:
         if self.config.delta is not None:
             # The next turn repeats everything up to the end of this question, and no more: what it
             # renders of this answer begins otherwise.
-            turn = template.render(listed, tools=tools, add_generation_prompt=False, **variables)
-            marked = shared_prefix(ids, encode(turn))
+            marked = shared_prefix(ids, encode(rendered.without_answer()))
         return self._start(ids, channels, sampling, max_tokens, limit, marked)
+
+    def forecast(
+        self,
+        messages: str | Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        think: bool | int | None = None,
+        max_tokens: int | None = None,
+    ) -> Forecast:
+        """What ``chat`` would take with these arguments: tokens, memory, and advice if too much.
+
+        May be called on any thread, also while a run goes on; turns that were seen before cost
+        next to nothing. Errors as ``chat``, but that a full context is an advice here.
+        """
+        loaded, timeline = self._loaded, self._timeline
+        rendered = rendering(loaded.tokenizer, loaded.name, messages, tools, think)
+        ids = loaded.turns.encode(rendered.prompt)
+        draft = str(rendered.messages[-1].get("content") or "") if rendered.messages else ""
+        return forecast(
+            loaded.plan,
+            loaded.config,
+            prompt=len(ids),
+            cached=timeline.covers(ids),
+            draft=len(loaded.tokenizer.encode(draft)),
+            # A counter of the allocator's: it may be read on any thread.
+            held=mx.get_active_memory(),
+            reach=loaded.reach,
+            max_tokens=max_tokens,
+        )
 
     def complete(
         self,
@@ -333,6 +356,8 @@ def _load(name: str, context: int | None, budget: int | None) -> Loaded:
         eos=eos_token_ids(directory, config, tokenizer),
         sampling=Sampling.from_generation_config(directory.generation_config),
         plan=planned,
+        reach=longest_context(declared),
+        turns=TurnEncoder(tokenizer),
         description=_describe(directory, config),
     )
 

@@ -57,6 +57,48 @@ class Done:
     timings: Timings
 
 
+Advice = Literal["", "larger_context", "shorten", "smaller_model"]
+"""What to do so that an answer can be had; "" where nothing needs to be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What an answer would take, said before it is asked for. Tokens, and bytes of memory.
+
+    Attributes:
+        prompt_tokens: The whole conversation as it would be read.
+        cached_tokens: How many of those are read already.
+        draft_tokens: The last message alone.
+        answer_tokens: Room that is counted for the answer: a typical one, or less where its limit
+            or the context ends before.
+        context: Tokens of prompt and answer that the model was loaded for.
+        held: What the model takes now.
+        needed: What it will take at the end of that answer.
+        needed_at_most: What it will take if the answer goes on until its limit.
+        budget: What this machine gives it.
+        advice: What to do where the prompt fills the context or the memory.
+        larger_context: A context to load the model with that would hold the conversation; 0 where
+            none is needed, or none would fit.
+    """
+
+    prompt_tokens: int
+    cached_tokens: int
+    draft_tokens: int
+    answer_tokens: int
+    context: int
+    held: int
+    needed: int
+    needed_at_most: int
+    budget: int
+    advice: Advice = ""
+    larger_context: int = 0
+
+    @property
+    def fits(self) -> bool:
+        """Whether the answer can be had."""
+        return not self.advice
+
+
 Event = Prefill | Thinking | Text | ToolCall | Done
 
 _NAMES: dict[type, str] = {

@@ -252,6 +252,11 @@ def require(plan: Plan) -> Plan:
     return plan
 
 
+def bytes_in_use(weights: int, config: ModelConfig, tokens: int) -> int:
+    """Bytes that a loaded model takes once it has read and written ``tokens`` in one sequence."""
+    return weights + cache_bytes(config, tokens, _width()) + _prefill_bytes(config, tokens)
+
+
 def _largest_layer(sizes: Mapping[str, int]) -> int:
     layers: dict[str, int] = {}
     for name, size in sizes.items():

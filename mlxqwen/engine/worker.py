@@ -9,11 +9,18 @@ Requests::
     {"op": "load", "id": 1, "model": "guide", "context": null}
     {"op": "chat", "id": 2, "messages": […], "think": null, "sampling": {…}, "max_tokens": null,
      "tools": [], "stop": []}
+    {"op": "forecast", "id": 3, "messages": […], "think": null, "max_tokens": null, "tools": []}
     {"op": "cancel", "id": 2}
     {"op": "close"}
 
-Events carry the ``id`` of their request: ``loaded``, those of ``mlxqwen.engine.events``, and
-``error`` (``kind``, ``what``, ``hint``), after which the request is over and the process lives on.
+Events carry the ``id`` of their request: ``loaded``, ``forecast``, those of
+``mlxqwen.engine.events``, and ``error`` (``kind``, ``what``, ``hint``), after which the request is
+over and the process lives on.
+
+A forecast waits for nothing and delays nothing: a thread of its own answers it, also while an
+answer is being written. One that a newer one overtakes is never answered.
+
+Text that is no Unicode, such as a path in another encoding, travels as lone surrogates.
 """
 
 from __future__ import annotations
@@ -26,6 +33,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import IO, Any, cast
 
 from ..errors import EngineError, MlxqwenError, UsageError
@@ -75,13 +83,37 @@ class Worker:
                     raise UsageError(f"The engine knows no operation {other!r}.")
         except MlxqwenError as error:
             self._fail(identity, type(error).__name__, error.what, error.hint)
-        except (KeyError, TypeError) as error:
-            self._fail(identity, "UsageError", f"The request is not well formed: {error}.", "")
+        except (AttributeError, KeyError, TypeError) as error:
+            self._malformed(identity, error)
+        except MemoryError:
+            self._drop()
+            hint = "The model was unloaded; use a shorter context or a smaller model."
+            self._fail(identity, "EngineError", "Memory ran out.", hint)
         except RuntimeError as error:
             # MLX reports a failed kernel or allocation so; what it left behind is not to be used.
             self._drop()
             hint = "The model was unloaded; send again to reload it."
             self._fail(identity, "EngineError", f"MLX stopped: {error}.", hint)
+
+    def forecast(self, request: Request) -> None:
+        """Says what a chat would take; called from a thread of its own."""
+        identity: int = request["id"]
+        engine = self._engine
+        try:
+            if engine is None:
+                raise EngineError("No model is loaded.", "Load one first.")
+            found = engine.forecast(
+                request["messages"],
+                tools=request.get("tools") or (),
+                think=request.get("think"),
+                max_tokens=request.get("max_tokens"),
+            )
+        except MlxqwenError as error:
+            self._fail(identity, type(error).__name__, error.what, error.hint)
+        except (AttributeError, KeyError, TypeError) as error:
+            self._malformed(identity, error)
+        else:
+            self._write({"id": identity, "event": "forecast", **asdict(found)})
 
     def refuse(self, what: str) -> None:
         """Reports a request too damaged to have an id."""
@@ -91,6 +123,9 @@ class Worker:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
+
+    def _malformed(self, identity: int, error: Exception) -> None:
+        self._fail(identity, "UsageError", f"The request is not well formed: {error}.", "")
 
     def _fail(self, identity: int, kind: str, what: str, hint: str) -> None:
         self._write({"id": identity, "event": "error", "kind": kind, "what": what, "hint": hint})
@@ -142,7 +177,37 @@ class Worker:
                 self._done = identity
 
 
-def _read(lines: IO[bytes], worker: Worker, requests: queue.SimpleQueue[Request | None]) -> None:
+class _Latest:
+    """A queue with room for one: the newest forecast that was asked for."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._request: Request | None = None
+
+    def put(self, request: Request) -> None:
+        with self._changed:
+            self._request = request
+            self._changed.notify()
+
+    def get(self) -> Request:
+        with self._changed:
+            while self._request is None:
+                self._changed.wait()
+            request, self._request = self._request, None
+            return request
+
+
+def _foresee(worker: Worker, forecasts: _Latest) -> None:
+    while True:
+        worker.forecast(forecasts.get())
+
+
+def _read(
+    lines: IO[bytes],
+    worker: Worker,
+    requests: queue.SimpleQueue[Request | None],
+    forecasts: _Latest,
+) -> None:
     """Reads requests until the parent closes or dies; then this process ends at once.
 
     ``os._exit`` and not a flag: a prefill chunk of a large model can take seconds, and nobody is
@@ -158,6 +223,8 @@ def _read(lines: IO[bytes], worker: Worker, requests: queue.SimpleQueue[Request 
                     worker.cancel(request["id"])
                 case "close":
                     requests.put(None)
+                case "forecast":
+                    forecasts.put(request)
                 case _:
                     requests.put(request)
     finally:
@@ -187,14 +254,16 @@ def main() -> None:
     os.dup2(2, 1)
 
     def write(record: Request) -> None:
-        line = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        line = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
         with lock:
             out.write(line)
 
     worker = Worker(write)
     requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-    arguments = (sys.stdin.buffer, worker, requests)
+    forecasts = _Latest()
+    arguments = (sys.stdin.buffer, worker, requests, forecasts)
     threading.Thread(target=_read, args=arguments, daemon=True).start()
+    threading.Thread(target=_foresee, args=(worker, forecasts), daemon=True).start()
     while (request := requests.get()) is not None:
         worker.serve(request)
     os._exit(0)

@@ -57,6 +57,17 @@ class Timeline:
         del self.tokens[common:]
         return common
 
+    def covers(self, prompt: Sequence[int]) -> int:
+        """What ``rewind_to`` would return, without forgetting anything.
+
+        May be called while another thread reads: it is then right for some moment of late.
+        """
+        offset = self.cache.offset
+        common = shared_prefix(self.tokens[:], prompt[:-1])
+        if self.cache.trimmable or common == offset:
+            return common
+        return max((mark.offset for mark in list(self._marks) if mark.offset <= common), default=0)
+
     def _to_mark_within(self, common: int) -> int:
         while self._marks and self._marks[-1].offset > common:
             self._marks.pop()

@@ -112,6 +112,58 @@ def test_interrupt_from_the_terminal_is_the_parents_business(child: Child, tiny:
     assert child.until("done", "error")[-1]["event"] == "done"
 
 
+def test_a_forecast_overtakes_a_run_and_older_forecasts(child: Child, tiny: Path) -> None:
+    child.send(op="forecast", id=1, messages=[{"role": "user", "content": "hi"}])
+    assert child.read()["kind"] == "EngineError"
+    child.send(op="load", id=2, model=str(tiny))
+    child.read()
+    child.send(op="chat", id=3, messages="hi", max_tokens=900, sampling={"seed": 3})
+    child.until("text", "thinking")
+    for draft in range(4, 40):
+        child.send(op="forecast", id=draft, messages=[{"role": "user", "content": "x" * draft}])
+    found = child.until("forecast")[-1]
+    while found["id"] != 39:
+        assert found["draft_tokens"] == found["id"]
+        found = child.until("forecast")[-1]
+    assert found["prompt_tokens"] > found["draft_tokens"] == 39
+    assert found["context"] == 1024
+    assert found["advice"] == ""
+    assert 0 < found["needed"] <= found["needed_at_most"] < found["budget"]
+    child.send(op="forecast", id=40, messages=["hi"])
+    assert child.until("error")[-1]["kind"] == "UsageError"
+    child.send(op="forecast", id=41, messages="hi")
+    child.until("forecast")
+    child.send(op="cancel", id=3)
+    assert child.until("done")[-1]["reason"] == "cancelled"
+
+
+def test_a_thinking_budget(child: Child, tiny: Path) -> None:
+    child.send(op="load", id=1, model=str(tiny))
+    child.read()
+    # The model never ends a thought by itself: what follows it was brought about by the budget.
+    child.send(op="chat", id=2, messages="hi", think=5, max_tokens=300, sampling={"seed": 3})
+    events = child.until("done", "error")
+    assert events[-1]["usage"]["thinking_tokens"] < 200
+    assert any(event["event"] == "text" for event in events)
+
+
+def test_a_path_that_is_no_unicode(child: Child, tiny: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/mod\xe8le"
+    shutil.copytree(os.fsencode(tiny), odd)
+    name = os.fsdecode(odd)
+    assert child.process.stdin is not None
+    child.send(op="load", id=1, model=name)
+    loaded = child.read()
+    assert loaded["event"] == "loaded", loaded
+    assert os.fsencode(loaded["path"]) == odd
+    child.send(op="load", id=2, model=name + "x")
+    assert name in child.read()["what"]
+    child.send(op="load", id=3, model=str(tiny))
+    child.read()
+    child.send(op="chat", id=4, messages="\udce8", max_tokens=3)
+    assert child.until("done", "error")[-1]["event"] == "done"
+
+
 # A parent that starts a worker on a prompt of 100,000 tokens and says its process id.
 PARENT = """
 import json, subprocess, sys, time
