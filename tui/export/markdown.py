@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from html.parser import HTMLParser
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from ..markdown import clean
 from ..words import say
@@ -14,6 +16,7 @@ from .wording import header, made, thought, title_of
 
 _PARSER = MarkdownIt("commonmark").enable("table")
 _PROBE = "probe"
+_VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
 
 
 def pieces(source: Source, now: float) -> Iterator[str]:
@@ -36,13 +39,39 @@ def pieces(source: Source, now: float) -> Iterator[str]:
 def contained(text: str) -> str:
     """``text``, or a block of code of it where something in it would run on into what follows.
 
-    An open fence or an open HTML comment would swallow every later message.
+    An open fence, comment or element would swallow every later message.
     """
-    after = _PARSER.parse(f"{text}\n\n{_PROBE}\n")
-    closed = len(after) >= 3 and after[-3].type == "paragraph_open" and not after[-3].level
-    if closed and after[-2].content == _PROBE:
+    tokens = _PARSER.parse(f"{text}\n\n{_PROBE}\n")
+    closed = len(tokens) >= 3 and tokens[-3].type == "paragraph_open" and not tokens[-3].level
+    if closed and tokens[-2].content == _PROBE and _balanced(tokens):
         return text
     return _fenced(text)
+
+
+class _Elements(HTMLParser):
+    """Notices an element that is not closed, or closed without having been opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sound = True
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.sound = self.sound and bool(self.open) and self.open.pop() == tag
+
+
+def _balanced(tokens: Sequence[Token]) -> bool:
+    elements = _Elements()
+    for token in tokens:
+        for part in (token, *(token.children or ())):
+            if part.type in ("html_block", "html_inline"):
+                elements.feed(part.content)
+    elements.close()
+    return elements.sound and not elements.open
 
 
 def _fenced(text: str) -> str:
