@@ -28,14 +28,20 @@ class Answering:
     Args:
         ended: Called when the answer is over, with what is to be kept of it and the tokens it
             thought, as far as the engine says.
+        context: How many tokens a model is to make room for; 0 for as many as fit.
     """
 
     def __init__(
-        self, bridge: Bridge, view: View, ended: Callable[[Answer, Ended, int | None], None]
+        self,
+        bridge: Bridge,
+        view: View,
+        ended: Callable[[Answer, Ended, int | None], None],
+        context: Callable[[], int] = lambda: 0,
     ) -> None:
         self._bridge = bridge
         self._view = view
         self._ended = ended
+        self._context = context
         self._loading: int | None = None
         self._loading_name = ""
         self.model = ""
@@ -56,7 +62,7 @@ class Answering:
         self.trouble = ""
         self.loaded = None
         self._loading_name = self.model
-        self._loading = self._bridge.load(self.model)
+        self._loading = self._bridge.load(self.model, self._context() or None)
 
     def begin(self, answer: Answer) -> None:
         """Ask for ``answer``, now or as soon as its model is loaded."""

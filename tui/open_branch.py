@@ -39,7 +39,7 @@ class OpenBranch(Current):
         self._keys: dict[int, int] = {}
         self._saving = Saving(archive, view)
         self._drafts = Drafts(archive, view)
-        self._engine = Answering(bridge, view, self._has_ended)
+        self._engine = Answering(bridge, view, self._has_ended, lambda: self.settings.context)
 
     @property
     def model(self) -> str:
@@ -153,11 +153,10 @@ class OpenBranch(Current):
         if answer:
             answer.key = self._keys.get(answer.message_id)
 
-    async def _stand_at(self, message_id: int | None, conversation_id: int) -> None:
+    async def _stand_at(self, message_id: int | None) -> None:
         """Have ``message_id`` be the last message shown; None: nothing. Raises OutputError."""
         shown = [None, *(message.id for message in self._branch)]
-        here = self.conversation is not None and self.conversation.id == conversation_id
-        if here and message_id in shown:
+        if message_id in shown:
             gone = self._branch[shown.index(message_id) :]
             if gone:
                 del self._branch[-len(gone) :]
@@ -166,19 +165,25 @@ class OpenBranch(Current):
                 del self._keys[message.id]
             return
         # A branch that is not on the screen, as the page of all branches offers.
-        marks = await self._archive.call(Store.versions, conversation_id)
+        assert self.conversation is not None
+        marks = await self._archive.call(Store.versions, self.conversation.id)
         branch = await self._archive.call(Store.branch, message_id) if message_id else []
-        if here or await self._open(conversation_id, None):
-            self._show([self._saving.applied(message) for message in branch], marks)
+        self._show([self._saving.applied(message) for message in branch], marks)
 
     async def _commit(
-        self, text: str, attachments: Sequence[Attachable], *, drafted: bool = True
+        self,
+        parent_id: int | None,
+        text: str,
+        attachments: Sequence[Attachable],
+        *,
+        drafted: bool = True,
     ) -> bool:
+        """Store a question under ``parent_id``, and only then show it there."""
         try:
             user = await self._archive.call(
                 Store.send,
                 self.conversation.id if self.conversation else None,
-                self._branch[-1].id if self._branch else None,
+                parent_id,
                 text,
                 attachments,
                 model=self.model,
@@ -189,12 +194,12 @@ class OpenBranch(Current):
         except OutputError as error:
             self._view.say(str(error), "error")
             return False
-        self._branch.append(user)
         # From here on the message is safe: what fails now must not have it sent twice.
         fresh = Conversation(
             user.conversation_id, "", user.id, self.model, self.system, self.params, False, 0.0
         )
         try:
+            await self._stand_at(parent_id)
             stored = await self._archive.call(Store.conversation, user.conversation_id)
             self.conversation = stored or self.conversation or fresh
         except OutputError as error:
@@ -202,27 +207,12 @@ class OpenBranch(Current):
             self._view.say(str(error), "error")
         if drafted:
             self._drafts.sent(user.conversation_id)
+        self._branch.append(user)
         self._keys[user.id] = self._view.add(message_view(user, await self._mark(user)))
         return True
 
-    async def _answer_again(self, message_id: int | None, *, go_on: bool) -> bool:
-        if not self._branch or not self._free():
-            if not self._branch:
-                self._view.say(say("session.nothing_to_answer"), "warning")
-            return False
-        try:
-            old = self._branch[-1]
-            if message_id is not None and message_id != old.id:
-                old = await self._archive.call(Store.message, message_id)
-            question = old.parent_id if old.role == "assistant" else old.id
-            await self._stand_at(question, old.conversation_id)
-        except OutputError as error:
-            self._view.say(str(error), "error")
-            return False
-        return await self._begin(old if go_on and old.role == "assistant" and old.text else None)
-
-    async def _begin(self, cut_off: Message | None = None) -> bool:
-        """Ask for an answer to what is shown, one that goes on from ``cut_off`` if given."""
+    async def _begin(self, question_id: int, cut_off: Message | None = None) -> bool:
+        """Ask for an answer to a question, one that goes on from ``cut_off`` if given."""
         conversation = self.conversation
         assert conversation is not None
         how = asked(self.settings, self.params)
@@ -230,11 +220,12 @@ class OpenBranch(Current):
             row = await self._archive.call(
                 Store.start_answer,
                 conversation.id,
-                self._branch[-1].id,
+                question_id,
                 model=self.model,
                 params=how.params(self.system),
                 seed=how.seed,
             )
+            await self._stand_at(question_id)
         except OutputError as error:
             again = say("session.ask_again", error=error, key=key_name("regenerate"))
             self._view.say(again, "error")

@@ -3,8 +3,12 @@
 What it answers depends on the last user message, so that a test can ask for every way a child can
 behave: ``slow`` streams until it is cancelled, ``think`` thinks first, ``history`` repeats what it
 was sent, ``die`` is killed in mid-answer, ``exit`` leaves with an error on standard error, ``fail``
-reports an error, ``garbage`` prints nonsense between two events, ``deaf`` never answers; anything
-else is echoed back.
+reports an error, ``garbage`` prints nonsense between two events, ``deaf`` never answers, ``call``
+calls a tool, ``options`` says what it was asked with, ``raw`` repeats the JSON string after it as
+text and thought; anything else is echoed back.
+
+A forecast counts words as tokens. Of ``long``, ``endless`` and ``heavy`` it says that a larger
+context, a shorter conversation, or a smaller model is needed; of ``unforeseen`` nothing.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ def read() -> None:
             break
         if record["op"] == "cancel":
             cancelled.add(record["id"])
+        elif record["op"] == "forecast":
+            forecast(record)
         else:
             requests.put(record)
     os._exit(0)
@@ -52,8 +58,39 @@ def done(request: int, reason: str, tokens: int, thinking: float = 0.0) -> None:
     )
 
 
+context = 4096
+
+
+def forecast(record: dict) -> None:
+    counts = [len(message["content"].split()) for message in record["messages"]]
+    words = record["messages"][-1]["content"].split() or [""]
+    if words[0] == "unforeseen":
+        say(record["id"], "error", kind="TemplateError", what="It refuses.", hint="")
+        return
+    advice = {"long": "larger_context", "endless": "shorten", "heavy": "smaller_model"}
+    if words[0] in advice and context > 4096:
+        advice = {}
+    say(
+        record["id"],
+        "forecast",
+        prompt_tokens=sum(counts) + 4 * len(counts),
+        cached_tokens=sum(counts[:-1]),
+        draft_tokens=counts[-1],
+        answer_tokens=1024,
+        context=context,
+        held=3_900_000_000,
+        needed=4_200_000_000,
+        needed_at_most=5_000_000_000,
+        budget=16_000_000_000,
+        advice=advice.get(words[0], ""),
+        larger_context=8192 if advice.get(words[0]) == "larger_context" else 0,
+    )
+
+
 def load(record: dict) -> None:
+    global context
     model = record["model"]
+    context = record["context"] or 4096
     if model == "missing":
         say(
             record["id"],
@@ -70,7 +107,7 @@ def load(record: dict) -> None:
         "loaded",
         model=model,
         path=f"/models/{model}",
-        context=4096,
+        context=context,
         seconds=0.2,
         bytes=3_900_000,
         thinks=True,
@@ -85,6 +122,19 @@ def chat(record: dict) -> None:
     command = text.split()[0] if text.split() else ""
     if command == "fail":
         say(request, "error", kind="ContextExceeded", what="Too long.", hint="Start a new chat.")
+    elif command == "call":
+        say(request, "text", text="Let me look. ")
+        say(request, "tool_call", name="weather", arguments={"city": "Forlì"})
+        done(request, "tool_calls", 9)
+    elif command == "options":
+        chosen = {name: record[name] for name in ("think", "sampling", "max_tokens")}
+        say(request, "text", text=json.dumps(chosen))
+        done(request, "stop", 1)
+    elif command == "raw":
+        raw = json.loads(text.removeprefix("raw "))
+        say(request, "thinking", text=raw)
+        say(request, "text", text=raw)
+        done(request, "stop", 2)
     elif command == "deaf":
         time.sleep(3600)
     elif command == "exit":
