@@ -16,7 +16,7 @@ from mlxqwen.errors import OutputError
 from .current import EMPTY
 from .keys import key_name
 from .open_branch import OpenBranch
-from .records import Attachable, Conversation, Draft
+from .records import Attachable, Conversation, Draft, Message
 from .store import Store
 from .words import say
 
@@ -138,9 +138,10 @@ class Session(OpenBranch):
     async def send(self, text: str, attachments: Sequence[Attachable] = ()) -> bool:
         """Commit ``text`` and ask for an answer; False if it could not be, with the reason said."""
         async with self._turn:
-            if not self._free() or not await self._commit(text, attachments):
+            parent = self._branch[-1].id if self._branch else None
+            if not self._free() or not await self._commit(parent, text, attachments):
                 return False
-            await self._begin()
+            await self._begin(self._branch[-1].id)
         self._view.listed()
         return True
 
@@ -151,21 +152,16 @@ class Session(OpenBranch):
         unless ``attachments`` are given; False if it could not be, with the reason said.
         """
         async with self._turn:
-            if not self._free():
+            old = await self._find(message_id)
+            if old is None or not self._free():
                 return False
-            try:
-                old = await self._archive.call(Store.message, message_id)
-                if old.role != "user":
-                    self._view.say(say("session.only_questions"), "warning")
-                    return False
-                await self._stand_at(old.parent_id, old.conversation_id)
-            except OutputError as error:
-                self._view.say(str(error), "error")
+            if old.role != "user":
+                self._view.say(say("session.only_questions"), "warning")
                 return False
             kept = old.attachments if attachments is None else attachments
-            if not await self._commit(text, kept, drafted=False):
+            if not await self._commit(old.parent_id, text, kept, drafted=False):
                 return False
-            await self._begin()
+            await self._begin(self._branch[-1].id)
         self._view.listed()
         return True
 
@@ -220,6 +216,32 @@ class Session(OpenBranch):
             return await self._archive.call(Store.history, prefix)
         except OutputError:
             return []  # a convenience: whatever matters on that disk will say so
+
+    # Steps
+
+    async def _answer_again(self, message_id: int | None, *, go_on: bool) -> bool:
+        if not self._branch:
+            self._view.say(say("session.nothing_to_answer"), "warning")
+            return False
+        old = await self._find(self._branch[-1].id if message_id is None else message_id)
+        if old is None or not self._free():
+            return False
+        if old.role != "assistant" or old.parent_id is None:
+            return await self._begin(old.id)
+        return await self._begin(old.parent_id, old if go_on and old.text else None)
+
+    async def _find(self, message_id: int) -> Message | None:
+        """A message by its id, its conversation being open then; None if it cannot be read."""
+        for message in self._branch:
+            if message.id == message_id:
+                return message
+        try:
+            found = await self._archive.call(Store.message, message_id)
+        except OutputError as error:
+            self._view.say(str(error), "error")
+            return None
+        here = self.conversation is not None and self.conversation.id == found.conversation_id
+        return found if here or await self._open(found.conversation_id, found.id) else None
 
     async def _say_if_refused(self, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -56,9 +56,12 @@ def figures_of(message: Message) -> Statistics:
 def message_view(message: Message, sibling: tuple[int, int] | None = None) -> MessageView:
     """A stored message as the transcript shows it."""
     if message.role == "user":
-        return MessageView("user", message.text, header=say("chat.you"), sibling=sibling)
+        names = ", ".join(one_line(attachment.name) for attachment in message.attachments)
+        header = f"{say('chat.you')} · {names}" if names else say("chat.you")
+        return MessageView("user", message.text, header=header, sibling=sibling)
     if message.role != "assistant":
         return MessageView("system", message.text, header=say(f"view.role.{message.role}"))
+    offer = say("session.continue") if message.state == "interrupted" else ""
     return MessageView(
         "assistant",
         message.text,
@@ -66,7 +69,7 @@ def message_view(message: Message, sibling: tuple[int, int] | None = None) -> Me
         thinking=message.reasoning,
         thinking_seconds=None if message.thinking_ms is None else message.thinking_ms / 1000,
         state=message.state,
-        detail=message.note,
+        detail=message.note or offer,
         sibling=sibling,
     )
 
