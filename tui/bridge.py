@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from mlxqwen.engine.events import Done, Event, from_json
+from mlxqwen.engine.events import Done, Event, Forecast, from_json
 
 WORKER = (sys.executable, "-m", "mlxqwen.engine.worker")
 
@@ -75,7 +75,15 @@ class Died:
     requests: tuple[int, ...]
 
 
-BridgeEvent = Loaded | Streamed | Failed | Died
+@dataclass(frozen=True, slots=True)
+class Forecasted:
+    """What was asked for with ``forecast``; None where the engine cannot tell."""
+
+    request: int
+    forecast: Forecast | None
+
+
+BridgeEvent = Loaded | Streamed | Failed | Died | Forecasted
 
 
 def cause_of_exit(code: int) -> str:
@@ -138,7 +146,11 @@ class Bridge:
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
     ) -> int:
-        """Ask for an answer. Without a child, the answer is a ``Died`` event at once."""
+        """Ask for an answer. Without a child, the answer is a ``Died`` event at once.
+
+        Args:
+            think: A number is a budget in tokens; None leaves it to the model.
+        """
         return self._ask(
             "chat",
             {
@@ -150,6 +162,26 @@ class Bridge:
                 "stop": list(stop),
             },
         )
+
+    def forecast(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        think: bool | int | None = None,
+        max_tokens: int | None = None,
+    ) -> int | None:
+        """Ask what ``chat`` would take; None where no child is there to ask.
+
+        It delays no answer, and one that is asked for later takes its place.
+        """
+        child = self._child
+        if child is None:
+            return None
+        self._last_request += 1
+        request = self._last_request
+        body = {"messages": list(messages), "think": think, "max_tokens": max_tokens, "tools": []}
+        asked = child.ask(request, {"op": "forecast", "id": request, **body}, forecast=True)
+        return request if asked else None
 
     def cancel(self, request: int) -> None:
         """Stop a run; its ``Done`` says ``cancelled``. Nothing happens if it is over already."""
@@ -194,6 +226,7 @@ class _Child:
     def __init__(self, command: Sequence[str], events: deque[BridgeEvent]) -> None:
         self.open_requests: set[int] = set()
         self.ended = threading.Event()
+        self._forecast: int | None = None  # the one that was asked for last
         self._events = events
         self._lock = threading.Lock()  # orders `ask` against the reader's last event
         self._closing = False
@@ -220,13 +253,19 @@ class _Child:
             thread.start()
 
     def send(self, record: Mapping[str, Any]) -> None:
-        self._outbox.put(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+        line = json.dumps(record, ensure_ascii=False)
+        # A path that is no UTF-8 goes through as Python holds it.
+        self._outbox.put(line.encode("utf-8", "surrogatepass") + b"\n")
 
-    def ask(self, request: int, record: Mapping[str, Any]) -> bool:
+    def ask(self, request: int, record: Mapping[str, Any], *, forecast: bool = False) -> bool:
         """Send a request that will be answered; False if the child is gone already."""
         with self._lock:
             if self.ended.is_set():
                 return False
+            if forecast:
+                if self._forecast is not None:
+                    self.open_requests.discard(self._forecast)
+                self._forecast = request
             self.open_requests.add(request)
         self.send(record)
         return True
@@ -264,6 +303,8 @@ class _Child:
             event = _parse(line)
             if event is None:
                 continue
+            if isinstance(event, Failed) and event.request == self._forecast:
+                event = Forecasted(event.request, None)
             if not isinstance(event, Streamed) or isinstance(event.event, Done):
                 self.open_requests.discard(event.request)
             self._events.append(event)
@@ -285,7 +326,7 @@ class _Child:
         return "\n".join(lines[-8:])
 
 
-def _parse(line: bytes) -> Loaded | Streamed | Failed | None:
+def _parse(line: bytes) -> Loaded | Streamed | Failed | Forecasted | None:
     """The event in a line; None for a line that is none, such as what a library printed."""
     try:
         record = json.loads(line)
@@ -295,6 +336,9 @@ def _parse(line: bytes) -> Loaded | Streamed | Failed | None:
                 del record["event"]
                 notices = tuple(record.pop("notices", ()))
                 return Loaded(request, **record, notices=notices)
+            case "forecast":
+                del record["event"]
+                return Forecasted(request, Forecast(**record))
             case "error":
                 return Failed(
                     request, str(record["kind"]), str(record["what"]), str(record["hint"])

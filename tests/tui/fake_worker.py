@@ -23,10 +23,11 @@ import time
 
 requests: queue.Queue = queue.Queue()
 cancelled: set[int] = set()
+saying = threading.Lock()
 
 
 def read() -> None:
-    for line in sys.stdin:
+    for line in sys.stdin.buffer:
         record = json.loads(line)
         if record["op"] == "close":
             break
@@ -40,7 +41,8 @@ def read() -> None:
 
 
 def say(request: int, event: str, **fields: object) -> None:
-    print(json.dumps({"id": request, "event": event, **fields}), flush=True)
+    with saying:  # two threads speak
+        print(json.dumps({"id": request, "event": event, **fields}), flush=True)
 
 
 def done(request: int, reason: str, tokens: int, thinking: float = 0.0) -> None:
@@ -59,6 +61,7 @@ def done(request: int, reason: str, tokens: int, thinking: float = 0.0) -> None:
 
 
 context = 4096
+CALL = '{"name": "weather", "arguments": {"city": "Forlì"}}'
 
 
 def forecast(record: dict) -> None:
@@ -124,7 +127,7 @@ def chat(record: dict) -> None:
         say(request, "error", kind="ContextExceeded", what="Too long.", hint="Start a new chat.")
     elif command == "call":
         say(request, "text", text="Let me look. ")
-        say(request, "tool_call", name="weather", arguments={"city": "Forlì"})
+        say(request, "tool_call", name="weather", arguments={"city": "Forlì"}, raw=CALL)
         done(request, "tool_calls", 9)
     elif command == "options":
         chosen = {name: record[name] for name in ("think", "sampling", "max_tokens")}

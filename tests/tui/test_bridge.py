@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mlxqwen.engine.events import Done, Prefill, Text, Thinking
-from tui.bridge import Bridge, Died, Failed, Loaded, Streamed, cause_of_exit
+from mlxqwen.engine.events import Done, Forecast, Prefill, Text, Thinking, ToolCall
+from tui.bridge import Bridge, Died, Failed, Forecasted, Loaded, Streamed, cause_of_exit
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
 
@@ -43,7 +44,7 @@ def is_over(request):
                 return number == request
             case Died(requests=requests):
                 return request in requests
-            case Loaded(number):
+            case Loaded(number) | Forecasted(number):
                 return number == request
         return False
 
@@ -69,6 +70,65 @@ def test_load_and_chat(bridge):
     assert said(events) == "You said: **think perché** "
     assert events[-1].event.timings.thinking == 3.1
     assert not bridge.busy
+
+
+def question(text):
+    return [{"role": "user", "content": text}]
+
+
+def test_what_is_asked_with_an_answer_arrives(bridge):
+    bridge.load("guide")
+    for think in (None, True, False, 0, 400):
+        chat = bridge.chat(
+            question("options"), think=think, sampling={"temperature": 0.5}, max_tokens=99
+        )
+        asked = json.loads(said(until(bridge, is_over(chat))))
+        assert asked == {"think": think, "sampling": {"temperature": 0.5}, "max_tokens": 99}
+        assert type(asked["think"]) is type(think)
+
+
+def test_a_tool_call_arrives(bridge):
+    bridge.load("guide")
+    events = until(bridge, is_over(bridge.chat(question("call"))))
+    (call,) = (e.event for e in events if isinstance(e, Streamed) and type(e.event) is ToolCall)
+    assert (call.name, call.arguments) == ("weather", {"city": "Forlì"})
+
+
+def test_a_context_is_asked_for(bridge):
+    (loaded,) = until(bridge, is_over(bridge.load("guide", 8192)))
+    assert loaded.context == 8192
+
+
+def test_forecast(bridge):
+    assert bridge.forecast(question("hi")) is None  # nobody there to ask
+    bridge.load("guide")
+    asked = bridge.forecast([*question("one two"), *question("three four five")])
+    foreseen = until(bridge, is_over(asked))[-1].forecast
+    assert isinstance(foreseen, Forecast)
+    assert (foreseen.prompt_tokens, foreseen.draft_tokens, foreseen.fits) == (13, 3, True)
+    asked = bridge.forecast(question("unforeseen"))
+    assert until(bridge, is_over(asked)) == [Forecasted(asked, None)]
+    assert not bridge.busy
+
+
+def test_a_forecast_is_told_while_an_answer_is_written(bridge):
+    bridge.load("guide")
+    chat = bridge.chat(question("slow"))
+    until(bridge, lambda e: isinstance(e, Streamed) and isinstance(e.event, Text))
+    asked = [bridge.forecast(question("endless " * n)) for n in range(1, 9)]
+    events = until(bridge, is_over(asked[-1]))
+    assert events[-1].forecast.advice == "shorten"
+    bridge.cancel(chat)
+    until(bridge, is_over(chat))
+    assert not bridge.busy
+
+
+def test_text_that_is_no_unicode_survives(bridge):
+    name = os.fsdecode(b"/models/mod\xe8le")
+    (loaded,) = until(bridge, is_over(bridge.load(name)))
+    assert os.fsencode(loaded.model) == b"/models/mod\xe8le"
+    chat = bridge.chat(question("lone \ud800 surrogate"))
+    assert "lone \ud800 surrogate" in said(until(bridge, is_over(chat)))
 
 
 def test_cancel(bridge):
