@@ -19,6 +19,7 @@ from .help import HELP
 from .keys import KEYS
 from .library import LIBRARY
 from .models import MODELS
+from .plain import PLAIN
 from .prompt import PROMPT
 from .session import SESSION
 from .settings import SETTINGS
@@ -37,6 +38,7 @@ TABLES: tuple[Mapping[str, tuple[str, str]], ...] = (
     SESSION,
     SETTINGS,
     MODELS,
+    PLAIN,
     PROMPT,
     STATUS,
 )
