@@ -61,10 +61,10 @@ def writing(path: Path, *, read_only: bool) -> Finding:
     return Finding(say("doctor.writing"), say("doctor.writable"))
 
 
-async def machine(command: Sequence[str] = DOCTOR) -> list[Finding]:
+async def machine(command: Sequence[str] | None = None) -> list[Finding]:
     """What ``mlxqwen doctor`` finds, run in a process of its own: it loads MLX to try it."""
     process = await asyncio.create_subprocess_exec(
-        *command,
+        *(command or DOCTOR),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

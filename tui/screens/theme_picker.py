@@ -36,6 +36,7 @@ class ThemePicker(Picker):
         if event.option_id:
             self.app.theme = event.option_id
 
-    def on_unmount(self) -> None:
-        """Where another was chosen, that one is worn after this."""
+    async def action_dismiss(self, result: str | None = None) -> None:
+        """Leave without a choice."""
         self.app.theme = self._before
+        await super().action_dismiss(result)
