@@ -83,7 +83,8 @@ class Speaker:
         part, first = line[self._said : end], not self._said
         self._said = end
         self._blank = False
-        return _prose(part, item if first else None)
+        space = part[len(part.rstrip()) :]  # parts it from the next one
+        return _prose(part, item if first else None) + space
 
     def _end_line(self) -> str:
         line, said = self._line, self._said
@@ -216,9 +217,7 @@ def _prose(text: str, item: re.Match[str] | None) -> str:
     body = text.strip()
     spans = inline_spans(parse_inline(body, environment), "")
     plain = "".join(span.text for span in spans)
-    # A sentence keeps the space that parts it from the next one.
-    end = " " if text != text.rstrip() and body else ""
-    return clean(head + plain + end)
+    return clean(head + plain)
 
 
 def _cells(line: str) -> list[str]:

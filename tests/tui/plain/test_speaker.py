@@ -88,7 +88,7 @@ HOSTILE = "\x1b]0;title\x07\x1b[31mred\x9b2J\rback\x08\u202eflipped &#27;[0m `\x
 
 def test_nothing_of_hostile_text_acts_on_a_terminal():
     text = spoken(HOSTILE + "```\x1b[1m\n\x1b[2J\r\n```\n| \x1b[1m |\n|---|\n| \x07 |\n> \x9b1m\n")
-    assert not any(ord(c) < 32 and c != "\n" or 127 <= ord(c) < 160 for c in text)
+    assert not any((ord(c) < 32 and c != "\n") or 127 <= ord(c) < 160 for c in text)
     assert "\u202e" not in text
     assert "␛[31mred" in text
 
@@ -107,8 +107,6 @@ PIECES = st.lists(
             "1. ",
             "# ",
             "**",
-        ]
-        + [
             "Some words. ",
             "and `code` ",
             "x|y ",
