@@ -28,6 +28,7 @@ MEMBER_BYTES = 256_000
 """The largest file of a folder."""
 FOLDER_BYTES = 2_000_000
 FOLDER_FILES = 400
+FOLDER_ENTRIES = 20_000
 PASTE_BYTES = 20_000
 """From here on a paste becomes an attachment: a text box of that size answers keys too slowly."""
 _SNIFFED = 8192
@@ -83,7 +84,7 @@ def read(path: Path) -> Attachment:
             return _read_folder(path)
         if path.exists() and not path.is_file():
             raise UsageError(say("attach.no_file", name=_shown(path)))
-        return Attachment(path.name, _read_file(path, FILE_BYTES))
+        return Attachment(path.name, _read_file(path, _shown(path), FILE_BYTES))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UsageError(say("attach.unreadable", name=_shown(path), reason=reason)) from error
@@ -118,28 +119,28 @@ def _exists(path: str | Path) -> bool:
         return False
 
 
-def _read_file(path: Path, limit: int) -> str:
+def _read_file(path: Path, name: str, limit: int) -> str:
     with path.open("rb") as file:
         data = file.read(limit + 1)
-    _refuse_images(path, data)
+    _refuse_images(path, name, data)
     if data.startswith(_PDF):
-        raise UsageError(say("attach.pdf", name=_shown(path)))
+        raise UsageError(say("attach.pdf", name=name))
     if len(data) > limit:
-        raise UsageError(say("attach.too_large", name=_shown(path), limit=limit // 1000))
+        raise UsageError(say("attach.too_large", name=name, limit=limit // 1000))
     if not data.strip():
-        raise UsageError(say("attach.empty", name=_shown(path)))
+        raise UsageError(say("attach.empty", name=name))
     text = _decoded(data)
     if text is None:
-        raise UsageError(say("attach.binary", name=_shown(path)))
+        raise UsageError(say("attach.binary", name=name))
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _refuse_images(path: Path, data: bytes) -> None:
+def _refuse_images(path: Path, name: str, data: bytes) -> None:
     webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
     # "BM" begins words too: a bitmap has zeros in its header.
     named = path.suffix.lower() in _IMAGE_NAMES
     if webp or (data.startswith(_IMAGES) and (named or b"\x00" in data[:_SNIFFED])):
-        raise UsageError(say("attach.image", name=_shown(path)))
+        raise UsageError(say("attach.image", name=name))
 
 
 def _decoded(data: bytes) -> str | None:
@@ -165,14 +166,17 @@ def _read_folder(folder: Path) -> Attachment:
     parts: list[str] = []
     skipped: list[str] = []
     total = 0
-    for path, reason in _members(folder):
+    for seen, (path, reason) in enumerate(_members(folder)):
+        if seen == FOLDER_ENTRIES:
+            skipped.append(say("attach.rest_files", number=FOLDER_ENTRIES))
+            break
         name = _shown(path.relative_to(folder))
         if not reason:
             if len(parts) == FOLDER_FILES:
                 skipped.append(say("attach.rest_files", number=FOLDER_FILES))
                 break
             try:
-                text = _read_file(path, MEMBER_BYTES)
+                text = _read_file(path, name, MEMBER_BYTES)
             except UsageError as error:
                 reason = error.what
             except OSError as error:

@@ -61,7 +61,8 @@ class Session(OpenBranch):
             open_now = self.conversation.id if self.conversation else None
             if instead_of is not None and instead_of != open_now:
                 return
-            self._drafts.turn_to(None, draft)
+            if open_now is not None:  # in an empty chat, what is written may stay
+                self._drafts.turn_to(None, draft)
             self._leave()
             self.conversation, self._branch, self._fresh = None, [], EMPTY
             self._view.show([])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .answer import Answer, Ended
 from .markdown import clean
 from .records import Message, Statistics
-from .units import decimal
+from .units import decimal, size
 from .widgets.transcript_message import Labels, MessageView
 from .words import say
 
@@ -56,9 +56,13 @@ def figures_of(message: Message) -> Statistics:
 def message_view(message: Message, sibling: tuple[int, int] | None = None) -> MessageView:
     """A stored message as the transcript shows it."""
     if message.role == "user":
-        names = ", ".join(one_line(attachment.name) for attachment in message.attachments)
-        header = f"{say('chat.you')} · {names}" if names else say("chat.you")
-        return MessageView("user", message.text, header=header, sibling=sibling)
+        attached = tuple(
+            f"{one_line(part.name)} · {size(len(part.text.encode(errors='replace')))}"
+            for part in message.attachments
+        )
+        return MessageView(
+            "user", message.text, header=say("chat.you"), sibling=sibling, attached=attached
+        )
     if message.role != "assistant":
         return MessageView("system", message.text, header=say(f"view.role.{message.role}"))
     offer = say("session.continue") if message.state == "interrupted" else ""

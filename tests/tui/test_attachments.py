@@ -116,8 +116,8 @@ def test_a_folder_is_its_text_files_and_says_what_it_left_out(tmp_path):
         "build/ (ignored)",
         "node_modules/ (ignored)",
         "link.txt (a link, not a file)",
-        f"{root}/docs/big.csv is larger than 256 kB.",
-        f"{root}/docs/logo.png is an image: the Qwen3 models run here read text only.",
+        "docs/big.csv is larger than 256 kB.",
+        "docs/logo.png is an image: the Qwen3 models run here read text only.",
         "sub/tmp/ (ignored)",
         "sub/drop.log (ignored)",
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from . import answer, conversation, files, go, library, message, program, tune
+from . import answer, conversation, files, go, library, message, models, program, tune
 
 if TYPE_CHECKING:
     from ..screens.chat import ChatScreen
@@ -35,7 +35,9 @@ HANDLERS: Mapping[str, Handler] = {
     "search": library.search,
     "branches": library.branches,
     "export": library.export,
-    "models": go.models,
+    "models": models.models,
+    "quantize": models.quantize,
+    "context": context.context,
     "theme": program.theme,
     "language": program.language,
     "settings": program.settings,

@@ -18,9 +18,9 @@ async def edit(chat: ChatScreen, argument: str) -> None:
     if not own:
         chat.say(say("message.none_to_edit"), "warning")
     elif argument:
-        await chat.session.edit(own[-1][0], argument)
+        await chat.session.edit(own[-1].id, argument)
     else:
-        chat.composer.edit(*own[-1])
+        chat.composer.edit(own[-1])
 
 
 async def copy(chat: ChatScreen, argument: str) -> None:
@@ -60,7 +60,6 @@ async def wished(chat: ChatScreen, event: Reader.Wished) -> None:
             chat.reader_at(place)
         case "fork":
             await chat.session.fork(found.id)
-            chat.listed()
 
 
 def copy_text(chat: ChatScreen, text: str) -> None:
@@ -82,10 +81,6 @@ def copy_code(chat: ChatScreen, key: int, number: int) -> None:
 
 def _edit_at(chat: ChatScreen, message: Message) -> None:
     """The question that ``message`` is or answers."""
-    before = [
-        (other.id, other.text)
-        for _, other in chat.shown_messages()
-        if other.role == "user" and other.id <= message.id
-    ]
+    before = [other for other in chat.own_messages() if other.id <= message.id]
     if before:
-        chat.composer.edit(*before[-1])
+        chat.composer.edit(before[-1])

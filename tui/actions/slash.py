@@ -19,6 +19,11 @@ class Command:
     action: Action
     argument: str
 
+    @property
+    def text(self) -> str:
+        """As it is typed."""
+        return f"{self.action.slash} {self.argument}".rstrip()
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -47,7 +52,7 @@ def parse(text: str) -> Command | Text | Unknown:
         return Command(action, rest.strip())
     if not word[1:].isalpha():
         return Text(text)
-    near = get_close_matches(word.lower(), BY_SLASH, n=1, cutoff=0.5)
+    near = get_close_matches(word.lower(), BY_SLASH, n=1, cutoff=0.6)
     return Unknown(word, near[0] if near else "")
 
 

@@ -89,7 +89,7 @@ class Chips(Widget):
 
 def figures(attachment: Attachment) -> str:
     """``12.3 kB · ~3.1k tokens``, and how many files a folder is."""
-    words = "attach.chip_folder" if attachment.name.endswith("/") else "attach.chip"
+    words = "attach.chip_folder" if attachment.files > 1 else "attach.chip"
     return say(
         words,
         files=attachment.files,

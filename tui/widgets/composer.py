@@ -17,6 +17,7 @@ from mlxqwen.errors import UsageError
 from ..attachments import Attachment, dropped, is_long, pasted, read
 from ..records import Attachment as Stored
 from ..records import Draft
+from ..records import Message as SentBefore
 from ..views import one_line
 from ..words import say
 from .chips import Chips
@@ -24,7 +25,7 @@ from .completion import Completion
 from .history import History
 from .prompt import Prompt, Suggest
 
-Own = Callable[[], Sequence[tuple[int, str]]]
+Own = Callable[[], Sequence[SentBefore]]
 _REASONS = 4
 
 
@@ -34,7 +35,7 @@ class Composer(Vertical):
     Args:
         suggest: What may complete a line that begins with a slash.
         known: Names of the actions a command may ask for.
-        own: Ids and texts of the open branch's messages that may be edited, oldest first.
+        own: The open branch's messages that may be edited, oldest first.
     """
 
     @dataclass
@@ -45,24 +46,28 @@ class Composer(Vertical):
         attachments: tuple[Attachment, ...]
         editing: int | None
 
+    class Changed(Message):
+        """Something was attached, or is no more."""
+
     def __init__(
         self, suggest: Suggest, known: Container[str], own: Own, *, id: str | None = None
     ) -> None:
         super().__init__(id=id)
         self._own = own
-        self._stash = ""  # what was being written when an older message was taken up
+        self._stash = Draft()  # what was being written when a sent message was taken up
         self._untouched = ""  # the text of the message being edited, as it was
         self._editing: int | None = None
         self._pastes = 0
         self.history = History()
         self.attachments: list[Attachment] = []
         self._completion = Completion(id="completion")
+        self._chips = Chips(id="chips")
         self.prompt = Prompt(say("chat.ask"), self._completion, suggest, known, id="prompt")
 
     def compose(self) -> ComposeResult:
         """The popup lies over what is above."""
         yield self._completion
-        yield Chips(id="chips")
+        yield self._chips
         yield self.prompt
 
     @property
@@ -73,11 +78,9 @@ class Composer(Vertical):
     @property
     def draft(self) -> Draft:
         """What is written and not sent, without a message that is only looked at."""
-        text = self.prompt.text
         if self._editing is not None:
-            text = self._stash
-        elif self.history.walking:
-            text = self.history.draft
+            return self._stash
+        text = self.history.draft if self.history.walking else self.prompt.text
         kept = [Stored(part.name, part.text, part.mime) for part in self.attachments]
         return Draft(text, tuple(kept))
 
@@ -85,25 +88,25 @@ class Composer(Vertical):
         """Speak another language."""
         self.prompt.placeholder = say("chat.ask")
         self.prompt.border_title = say("prompt.editing") if self._editing is not None else ""
-        self.query_one(Chips).present(self.attachments)
+        self._chips.present(self.attachments)
 
     def open(self, draft: Draft) -> None:
         """Another conversation: show its draft."""
         self._leave()
         self.history.stop()
-        self.prompt.put(draft.text)
-        self._attach_only(
-            [Attachment(kept.name, kept.text, kept.mime) for kept in draft.attachments]
-        )
+        self._put(draft)
 
-    def edit(self, message_id: int, text: str) -> None:
+    def edit(self, message: SentBefore) -> None:
         """Write another version of a message; what was being written comes back after it."""
+        self._take_up(message.id, message.text)
+        self._put(Draft(message.text, message.attachments))
+
+    def _take_up(self, message_id: int, untouched: str) -> None:
         if self._editing is None:
-            self._stash = self.draft.text
+            self._stash = self.draft
         self.history.stop()
-        self._editing, self._untouched = message_id, text
+        self._editing, self._untouched = message_id, untouched
         self.prompt.literal = True
-        self.prompt.put(text)
         self.prompt.add_class("-editing")
         self.prompt.border_title = say("prompt.editing")
         self.prompt.focus()
@@ -114,17 +117,18 @@ class Composer(Vertical):
             return False
         stash = self._stash
         self._leave()
-        self.prompt.put(stash)
+        self._put(stash)
         return True
 
     def give_back(self, sent: Sent) -> None:
         """Take a message that could not be sent into the box again."""
-        if sent.editing is not None and self.prompt.is_empty:
-            self.edit(sent.editing, sent.text)
-            self._untouched = ""  # not the stored text: it must not be walked away from
-        else:
-            text = f"/{sent.text}" if sent.text.startswith("/") else sent.text
-            self.prompt.give_back(text)
+        if sent.editing is not None and self._editing is None:
+            self._take_up(sent.editing, "")  # not the stored text: it must not be walked away from
+            self.prompt.put(sent.text)
+            self._attach_only(sent.attachments)
+            return
+        text = f"/{sent.text}" if sent.text.startswith("/") else sent.text
+        self.prompt.give_back(text)
         self._attach_only([*sent.attachments, *self.attachments])
 
     def attach(self, attachment: Attachment) -> None:
@@ -164,15 +168,14 @@ class Composer(Vertical):
             self.history.add(event.text if event.text[:1] != "/" else f"/{event.text}")
         stash = self._stash
         self._leave()
-        if stash and self.prompt.is_empty:
-            self.prompt.put(stash)
-        self._attach_only([])
+        if stash.text:
+            self.prompt.give_back(stash.text)
+        self._attach_only(_unpacked(stash))
         self.post_message(sent)
 
     @on(Prompt.Commanded)
     def _commanded(self, event: Prompt.Commanded) -> None:
-        command = event.command
-        self.history.add(f"{command.action.slash} {command.argument}".rstrip())
+        self.history.add(event.command.text)
 
     @on(Prompt.Left)
     def _escaped(self, event: Prompt.Left) -> None:
@@ -215,7 +218,7 @@ class Composer(Vertical):
             return
         own = self._own()
         if event.step < 0 and prompt.is_empty and not self.history.walking and own:
-            self.edit(*own[-1])
+            self.edit(own[-1])
             return
         text = None
         if self._editing is None:
@@ -230,30 +233,40 @@ class Composer(Vertical):
 
     def _walk_own(self, step: int) -> None:
         own = self._own()
-        places = [place for place, (number, _) in enumerate(own) if number == self._editing]
+        places = [place for place, message in enumerate(own) if message.id == self._editing]
         place = places[0] + step if places else -1
         if 0 <= place < len(own):
-            self.edit(*own[place])
+            self.edit(own[place])
             return
         self.leave_editing()
         if step < 0:
-            said = {text for _, text in own}
+            said = {message.text for message in own}
             text = self.history.older(self.prompt.text)
             while text in said:
                 text = self.history.older(text)
-            if text is not None:
+            if text is None:
+                self.history.stop()
+            else:
                 self.prompt.put(text)
 
     def _leave(self) -> None:
-        self._editing, self._stash = None, ""
+        self._editing, self._stash = None, Draft()
         self.prompt.literal = False
         self.prompt.remove_class("-editing")
         self.prompt.border_title = ""
 
+    def _put(self, draft: Draft) -> None:
+        self.prompt.put(draft.text)
+        self._attach_only(_unpacked(draft))
+
     def _attach_only(self, attachments: Sequence[Attachment]) -> None:
         self.attachments = list(attachments)
         self.prompt.bare = bool(attachments)
-        self.prompt.edits += 1  # the draft is another one
         if not self.attachments:
             self._pastes = 0
-        self.query_one(Chips).present(self.attachments)
+        self._chips.present(self.attachments)
+        self.post_message(self.Changed())
+
+
+def _unpacked(draft: Draft) -> list[Attachment]:
+    return [Attachment(kept.name, kept.text, kept.mime) for kept in draft.attachments]

@@ -35,6 +35,8 @@ class MessageView:
     state: State = "done"
     detail: str = ""
     sibling: tuple[int, int] | None = None
+    attached: tuple[str, ...] = ()
+    """One line for each text that goes with the message: its name and size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Message:
         if document is None and (self.view.text or self.streaming):
             document = self._open_document()
         self.body = [] if document is None else document.lines(width)
-        self.foot = [*self._state_lines(width), BLANK]
+        self.foot = [*self._attached_lines(width), *self._state_lines(width), BLANK]
         return self.height
 
     @property
@@ -222,6 +224,12 @@ class Message:
         head = Line((Span(f"{arrow} {word}{figures}", "meta"),))
         bar = (Span("│ ", "frame"),)
         return [head, *(line.indented(bar) for line in shown)]
+
+    def _attached_lines(self, width: int) -> list[Line]:
+        lines: list[Line] = []
+        for text in self.view.attached:
+            lines += PlainText(f"↳ {text}", "meta").lines(width)
+        return lines
 
     def _state_lines(self, width: int) -> list[Line]:
         marks = {
