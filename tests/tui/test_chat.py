@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from textual import events
-from textual.widgets import Input, OptionList
+from textual.widgets import OptionList
 
 from mlxqwen.errors import OutputError
 from tui.screens.help import HelpScreen
@@ -314,24 +314,6 @@ async def test_choosing_another_model(run_chat):
         assert chat.session.loaded_name == "qwen/Qwen3-4B-4bit"
         stored = await chat.app._archive.call(Store.conversation, number)
         assert stored.model_id == "qwen/Qwen3-4B-4bit"
-
-
-async def test_finding_what_was_said(run_chat):
-    async with run_chat() as chat:
-        await chat.ask("Perché il cielo è blu")
-        await chat.pilot.press("ctrl+n")
-        await chat.ask("something else")
-        await chat.pilot.press("ctrl+f")
-        choices = chat.app.screen.query_one(OptionList)
-        await chat.until(lambda: choices.option_count == 2)
-        chat.app.screen.query_one(Input).value = "perche"
-        await chat.until(
-            lambda: (
-                choices.option_count == 2 and "cielo" in choices.get_option_at_index(0).prompt.plain
-            )
-        )
-        await chat.pilot.press("enter")
-        await chat.until(lambda: chat.shown and chat.shown[0][1] == "Perché il cielo è blu")
 
 
 async def test_deleting_and_undoing(run_chat):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 from textual.widgets import Input, Static
 
+from mlxqwen.errors import OutputError
 from tui import findings
 from tui.records import Statistics
 from tui.screens.branches import BranchesScreen
@@ -15,6 +16,7 @@ from tui.screens.library import LibraryScreen
 from tui.screens.picker import Picker
 from tui.store import Store
 from tui.widgets.rows import Rows
+from tui.words import use
 
 SMALL, LARGE, TINY = (80, 24), (200, 60), (40, 10)
 FIGURES = Statistics(n_prompt=80, n_gen=180, ttft_ms=210.0, tok_s=61.0, thinking_ms=3100.0)
@@ -342,6 +344,41 @@ async def test_an_empty_chat_has_no_branches(run_chat):
         chat.app._chat.action_do("branches")
         await chat.pilot.pause(0.1)
         assert chat.app.screen is chat.app._chat
+
+
+async def test_the_cursor_begins_at_the_passage_unless_the_title_says_it(run_chat, shelf):
+    async with run_chat() as chat:
+        await opened(chat, "banda")
+        rows = chat.app.screen.query_one(Rows)
+        await chat.until(lambda: rows.current == f"m{shelf['other']}")
+        chat.app._chat.action_do("search", "garden")
+        await chat.until(lambda: rows.current == f"c{shelf['Garden']}")
+
+
+async def test_a_file_that_cannot_be_read_is_said(run_chat, shelf, monkeypatch):
+    def refuse(path, *, deleted=False):
+        raise OutputError("The conversations could not be read: disk I/O error.", "Look.")
+
+    async with run_chat() as chat:
+        said = []
+        monkeypatch.setattr(chat.app._chat, "say", lambda text, severity: said.append(text))
+        monkeypatch.setattr(findings, "entries", refuse)
+        await chat.pilot.press("ctrl+f")
+        await chat.until(lambda: said)
+        assert "disk I/O error" in said[0]
+        await chat.pilot.press("escape")
+        assert chat.app.screen is chat.app._chat
+
+
+async def test_italian(run_chat, shelf):
+    async with run_chat() as chat:
+        use("it")
+        try:
+            await opened(chat, "xyzzy")
+            await chat.until(lambda: lines(chat) == ["“xyzzy” non c’è da nessuna parte."])
+            assert "indietro" in str(chat.app.screen.query_one("#library-keys", Static).render())
+        finally:
+            use("en")
 
 
 def drawn(app, shelf, *steps):

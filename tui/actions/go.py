@@ -10,19 +10,6 @@ if TYPE_CHECKING:
     from ..screens.chat import ChatScreen
 
 
-async def search(chat: ChatScreen, argument: str) -> None:
-    """Titles of recent chats, or anything ever said in one."""
-    from ..screens.choices import chats
-    from ..screens.picker import Picker
-
-    def found(value: str | None) -> None:
-        if value:
-            conversation, _, message = value.partition(":")
-            chat.spawn(chat.open(int(conversation), int(message) if message else None))
-
-    chat.app.push_screen(Picker(say("find.title"), say("find.hint"), chats(chat)), found)
-
-
 async def models(chat: ChatScreen, argument: str) -> None:
     """Another model on this machine."""
     from ..screens.choices import local

@@ -1,4 +1,4 @@
-"""What the pickers offer: conversations and passages, models on this machine."""
+"""What the pickers offer: models on this machine."""
 
 from __future__ import annotations
 
@@ -7,47 +7,12 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from mlxqwen.errors import MlxqwenError
-
-from ..store import Store
 from ..units import size
 from ..views import one_line
-from ..widgets.sidebar import conversation_line
 from .picker import Choice, Source
 
 if TYPE_CHECKING:
     from .chat import ChatScreen
-
-_WIDTH = 65
-
-
-def chats(chat: ChatScreen) -> Source:
-    """Titles that contain what is wanted, then passages; the value is ``CONVERSATION:MESSAGE``."""
-
-    async def found(wanted: str) -> Sequence[Choice]:
-        current = chat.session.conversation.id if chat.session.conversation else None
-        recent = await chat.recent()
-        titled = [item for item in recent if wanted.lower() in item.title.lower()]
-        choices = [
-            Choice(
-                f"{item.id}:",
-                conversation_line(item, item.id == current, chat.clock(), _WIDTH),
-            )
-            for item in titled[:50]
-        ]
-        try:
-            hits = await chat.archive.call(Store.search, wanted) if wanted.strip() else []
-        except MlxqwenError as error:
-            chat.say(str(error), "error")
-            hits = []
-        for hit in hits:
-            label = Content.assemble(
-                (f"{one_line(hit.title)}  ", "$text-muted"), one_line(hit.passage)
-            )
-            choices.append(Choice(f"{hit.conversation_id}:{hit.message_id}", label))
-        return choices
-
-    return found
 
 
 def local(chat: ChatScreen) -> Source:

@@ -27,7 +27,7 @@ from ..widgets.rows import Rows
 from ..words import say
 from .library_preview import preview
 from .library_results import Results
-from .library_rows import Row, counts, empty, keys_line, paint, title_line
+from .library_rows import Row, counts, empty, first, keys_line, paint, title_line
 
 if TYPE_CHECKING:
     from .chat import ChatScreen
@@ -252,7 +252,7 @@ class LibraryScreen(Screen[Opening | None]):
     async def _search(self) -> None:
         query = Query.parse(self.query_one("#library-wanted", Input).value)
         if await self._results.look(query, deleted=self._deleted):
-            self._show()
+            self._show(at=first(self._results.rows))
             while self._results.passages < PAGE and await self._results.fetch():
                 self._show()
 
@@ -308,7 +308,7 @@ class LibraryScreen(Screen[Opening | None]):
 
     # Showing
 
-    def _show(self) -> None:
+    def _show(self, at: str | None = None) -> None:
         results = self._results
         rows = results.rows
         self._rows = {row.name: row for row in rows}
@@ -320,7 +320,7 @@ class LibraryScreen(Screen[Opening | None]):
             return paint(rows[number], width, wanted=wanted, now=now, current=current)
 
         if rows:
-            self._list.present([row.name for row in rows], line)
+            self._list.present([row.name for row in rows], line, at=at)
         else:
             message = empty(wanted, deleted=self._deleted, looking=results.more_to_come)
             self._list.present([""], lambda row, width: message.truncate(width, ellipsis=True))

@@ -22,12 +22,16 @@ MATCH = "bold $text-accent"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: a conversation, a passage ``find`` of it, or the ``rest`` of its passages."""
+    """One row: a conversation, a passage ``find`` of it, or the ``rest`` of its passages.
+
+    ``titled`` says of a conversation that its title has what is wanted.
+    """
 
     name: str
     entry: Entry
     find: Find | None = None
     rest: int = 0
+    titled: bool = False
 
 
 def arrange(
@@ -51,13 +55,20 @@ def arrange(
     others = [by_id[number] for number in found if number not in shown and number in by_id]
     rows: list[Row] = []
     for entry in [*titled, *others]:
-        rows.append(Row(f"c{entry.id}", entry))
+        rows.append(Row(f"c{entry.id}", entry, titled=entry.id in shown))
         passages = found.get(entry.id, [])
         few = passages if entry.id in unfolded else passages[:PASSAGES]
         rows += [Row(f"m{find.message_id}", entry, find) for find in few]
         if len(few) < len(passages):
             rows.append(Row(f"x{entry.id}", entry, rest=len(passages) - len(few)))
     return rows
+
+
+def first(rows: Sequence[Row]) -> str | None:
+    """The row to begin at: the first passage, or a conversation whose title has what is wanted."""
+    if len(rows) > 1 and rows[1].find is not None and not rows[0].titled:
+        return rows[1].name
+    return rows[0].name if rows else None
 
 
 def paint(row: Row, width: int, *, wanted: str, now: float, current: int | None) -> Content:

@@ -13,8 +13,6 @@ CHAT: dict[str, tuple[str, str]] = {
         "The chat is deleted. /undo brings it back.",
         "La chat è eliminata. /undo la recupera.",
     ),
-    "find.title": ("Find a chat", "Trova una chat"),
-    "find.hint": ("a title, or words from any message", "un titolo, o parole di un messaggio"),
     "models.title": ("Models on this machine", "Modelli su questa macchina"),
     "models.hint": ("a part of the name", "una parte del nome"),
     "chat.code_copied": (
