@@ -51,7 +51,11 @@ def released_bytes(known: KnownModel, config: ModelConfig) -> int:
 
 
 def quantised_bytes(config: ModelConfig, bits: int) -> int:
-    """Bytes of the tensors that ``mlxqwen quantize --bits`` writes. Raises as ``memory_sizes``."""
+    """Bytes of the tensors that ``mlxqwen quantize --recipe fast --bits`` writes.
+
+    The other recipes keep some matrices higher and come to up to half a bit per weight more.
+    Raises as ``memory_sizes``.
+    """
     return sum(
         _bytes(shape, _STORED_WIDTH, _spec(name, shape, bits))
         for name, shape in expected_tensors(config)
