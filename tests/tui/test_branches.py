@@ -55,6 +55,9 @@ class Engine:
             self.finish(self.requests)
         return self.requests
 
+    def forecast(self, messages, *, think=None, max_tokens=None):
+        return None
+
     def finish(self, request, reason="stop"):
         done = Done(reason, Usage(12, 0, 5, 0), Timings(0.1, 0.2, 1.2, 0.0))
         self.events.append(Streamed(request, done))

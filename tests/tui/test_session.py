@@ -63,7 +63,7 @@ async def test_an_answer_the_disk_refused_is_in_the_next_prompt(run_chat, monkey
         session = chat.session
         assert await session.send("first")
         await chat.until(lambda: session.answer is None)
-        assert session.context_used == 15
+        assert (session.branch[-1].n_prompt, session.branch[-1].n_gen) == (12, 3)
         assert await session.send("history")
         await chat.until(lambda: session.answer is None)
         said = [text.strip() for _, text, _ in chat.shown]

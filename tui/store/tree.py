@@ -127,19 +127,34 @@ class Tree(Attached):
     def versions(self, conversation_id: int) -> dict[int, tuple[int, int]]:
         """(number from 1, count) of every message that has siblings, by id."""
         rows = self._read(
-            "SELECT id, row_number() OVER same, count(*) OVER (PARTITION BY parent_id) "
-            "FROM message WHERE conversation_id = ? AND deleted_at IS NULL "
-            "WINDOW same AS (PARTITION BY parent_id ORDER BY id)",
+            "WITH crowd(parent_id) AS (SELECT parent_id FROM message "
+            "  WHERE conversation_id = ?1 AND deleted_at IS NULL"
+            "  GROUP BY parent_id HAVING count(*) > 1) "
+            "SELECT m.parent_id, m.id FROM crowd CROSS JOIN message m "
+            "ON m.parent_id IS crowd.parent_id "
+            "WHERE m.conversation_id = ?1 AND m.deleted_at IS NULL ORDER BY m.id",
             (conversation_id,),
         )
-        return {number: (place, total) for number, place, total in rows if total > 1}
+        versions: dict[int | None, list[int]] = {}
+        for parent_id, message_id in rows:
+            versions.setdefault(parent_id, []).append(message_id)
+        return {
+            message_id: (place, len(family))
+            for family in versions.values()
+            for place, message_id in enumerate(family, 1)
+        }
 
     def newest_leaf(self, message_id: int) -> int:
         """The leaf one reaches from ``message_id`` by taking the newest child each time."""
-        newest = "SELECT max(id) FROM message WHERE parent_id = ? AND deleted_at IS NULL"
-        while child := self._read(newest, (message_id,))[0][0]:
-            message_id = child
-        return message_id
+        # A child is younger than its parent, so the last of the walk has the largest id.
+        rows = self._read(
+            "WITH RECURSIVE down(id) AS (SELECT ?1 UNION ALL "
+            "  SELECT (SELECT max(id) FROM message WHERE parent_id = down.id"
+            "  AND deleted_at IS NULL) FROM down WHERE down.id IS NOT NULL) "
+            "SELECT max(id) FROM down",
+            (message_id,),
+        )
+        return int(rows[0][0])
 
     def search(self, text: str, limit: int = 50) -> list[Hit]:
         """Messages of every branch that contain ``text``, the best first.
