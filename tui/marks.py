@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 Marked = tuple[tuple[str, bool], ...]
 """Text in runs; true for those that match."""
@@ -79,6 +80,7 @@ def mark_folded(text: str, wanted: str) -> Marked:
     return tuple(runs)
 
 
+@lru_cache(8192)  # titles, asked for again with every letter of a search
 def fold(text: str) -> str:
     """``text`` without case and accents, to compare."""
     parts = unicodedata.normalize("NFD", text.casefold())

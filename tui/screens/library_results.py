@@ -26,7 +26,7 @@ class Results:
         """Conversations of which every passage is shown."""
         self._archive = archive
         self._path = path
-        self._entries: list[Entry] = []
+        self._entries: list[Entry] | None = None
         self._finds: list[Find] = []
         self._page = Page(())
         self._asked = 0
@@ -45,15 +45,19 @@ class Results:
     @property
     def rows(self) -> list[Row]:
         """What to show."""
-        return arrange(self._entries, self._finds, self.query.text, self.unfolded)
+        return arrange(self._entries or [], self._finds, self.query.text, self.unfolded)
 
     async def look(self, query: Query, *, deleted: bool) -> bool:
         """Search anew; False if another search began meanwhile."""
         self._asked += 1
         asked = self._asked
+        if deleted != self.deleted:
+            self._entries = None
         self.query, self.deleted, self.unfolded = query, deleted, frozenset()
         read = self._archive.background
-        entries = await read(partial(findings.entries, self._path, deleted=deleted))
+        entries = self._entries
+        if entries is None:  # the same for every letter typed
+            entries = await read(partial(findings.entries, self._path, deleted=deleted))
         page = await read(partial(findings.search, self._path, query.text, deleted=deleted))
         if asked != self._asked:
             return False
