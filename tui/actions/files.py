@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shlex
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING
 from textual.app import SuspendNotSupported
 
 from ..driver import plain
+from ..editor import editor_command
 from ..words import say
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ async def attach(chat: ChatScreen, argument: str) -> None:
 
 async def editor(chat: ChatScreen, argument: str) -> None:
     """Write what is in the prompt in ``$VISUAL`` or ``$EDITOR``. An answer goes on meanwhile."""
-    command = _command()
+    command = editor_command()
     if not command:
         chat.say(say("editor.none"), "warning")
         return
@@ -61,15 +59,3 @@ async def editor(chat: ChatScreen, argument: str) -> None:
             return
     chat.prompt.put(plain(written).rstrip("\n"))
     chat.prompt.focus()
-
-
-def _command() -> list[str]:
-    """The editor and its options; [] where none is set, or it is not there."""
-    for name in ("VISUAL", "EDITOR"):
-        try:
-            words = shlex.split(os.environ.get(name, ""))
-        except ValueError:
-            continue
-        if words and shutil.which(words[0]):
-            return words
-    return []
