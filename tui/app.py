@@ -190,8 +190,8 @@ class MlxqwenApp(App[None], inherit_bindings=False):
             return
         what = f"{type(error).__name__}: {error}".rstrip(": ").rstrip(".")
         self.failure = MlxqwenError(
-            f"The chat ended because of a mistake in it ({what}).",
-            "Everything said is saved; `mlxqwen --debug` shows where it happened.",
+            say("program.mistake", what=what),
+            say("program.saved"),
         )
         self._close_messages_no_wait()
 

@@ -24,6 +24,8 @@ from typing import IO, Any, cast
 
 from mlxqwen.engine.events import Done, Event, Forecast, from_json
 
+from .words import say
+
 WORKER = (sys.executable, "-m", "mlxqwen.engine.worker")
 
 _LAST_WORDS = 4096  # bytes of standard error worth showing
@@ -89,14 +91,14 @@ BridgeEvent = Loaded | Streamed | Failed | Died | Forecasted
 def cause_of_exit(code: int) -> str:
     """A sentence for an exit status as ``subprocess`` reports it (negative: a signal)."""
     if code == -signal.SIGKILL:
-        return "The engine was killed; the system does that when memory runs out."
+        return say("engine.killed")
     if code < 0:
         try:
             name = signal.Signals(-code).name
         except ValueError:
             name = f"signal {-code}"
-        return f"The engine crashed ({name})."
-    return f"The engine ended by itself (exit status {code})."
+        return say("engine.crashed", name=name)
+    return say("engine.ended", code=code)
 
 
 class Bridge:
@@ -134,7 +136,7 @@ class Bridge:
                 self._child = _Child(self._command, self._events)
             except OSError as error:
                 self._child = None
-                return self._die(f"The engine could not be started: {error.strerror}.")
+                return self._die(say("engine.unstarted", error=error.strerror))
         return self._ask("load", {"model": model, "context": context})
 
     def chat(
@@ -210,7 +212,7 @@ class Bridge:
         request = self._last_request + 1
         child = self._child
         if child is None or not child.ask(request, {"op": operation, "id": request, **body}):
-            return self._die("The engine is not running.")
+            return self._die(say("engine.absent"))
         self._last_request = request
         return request
 

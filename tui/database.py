@@ -11,6 +11,8 @@ from typing import IO
 
 from mlxqwen.errors import OutputError
 
+from .words import say
+
 FAULTS = (sqlite3.Error, UnicodeError, OSError)
 """What the database raises where the disk, the file or a text is at fault."""
 
@@ -26,11 +28,11 @@ def refusal(what: str, error: Exception) -> OutputError:
     """The sentence for one of ``FAULTS``; ``what`` says what could not be done with which file."""
     match error:
         case sqlite3.OperationalError():  # a full disk, a failing one, a file that is locked
-            hint = "Free some disk space; what is on the screen is kept and saved again."
+            hint = say("disk.full")
         case sqlite3.DatabaseError():
-            hint = "The file may be damaged: move it away to start afresh, or restore a *.backup."
+            hint = say("disk.damaged")
         case _:
-            hint = "What is on the screen is kept; copy it before you leave."
+            hint = say("disk.copy")
     return OutputError(f"{what}: {error}.", hint)
 
 

@@ -20,6 +20,7 @@ from . import database
 from .marks import Marked, around, mark_literally, marked
 from .records import Role
 from .search import Expression, Query
+from .words import say
 
 PAGE = 60
 """Hits in a page."""
@@ -92,7 +93,7 @@ def reading(path: Path) -> Generator[Connection, None, None]:
             connection.execute("BEGIN")
             yield connection
     except database.FAULTS as error:
-        what = f"The conversations in {path} could not be read"
+        what = say("disk.unread", path=path)
         raise database.refusal(what, error) from error
 
 

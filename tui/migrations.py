@@ -13,6 +13,8 @@ from pathlib import Path
 
 from mlxqwen.errors import OutputError
 
+from .words import say
+
 # `message_fts` and `message_tri` read their text from `message` itself, so it is stored once. They
 # are filled by the store when a message reaches a terminal state: triggers would index every flush.
 _V1 = """
@@ -147,9 +149,7 @@ def refuse_newer(connection: sqlite3.Connection, path: Path, known: int = len(MI
     version = version_of(connection)
     if version > known:
         raise OutputError(
-            f"The conversations in {path} were written by a newer mlxqwen "
-            f"(version {version}; this one knows {known}).",
-            "Update mlxqwen, or move that file away to start afresh.",
+            say("disk.newer", path=path, version=version, known=known), say("disk.update")
         )
 
 
@@ -157,10 +157,7 @@ def refuse_other(connection: sqlite3.Connection, path: Path, known: int = len(MI
     """Raises ``OutputError`` unless ``path`` is of exactly the schema that this program reads."""
     refuse_newer(connection, path, known)
     if version_of(connection) < known:
-        raise OutputError(
-            f"The conversations in {path} are open in an older mlxqwen.",
-            "Close that one, then start this one again.",
-        )
+        raise OutputError(say("disk.older", path=path), say("disk.close_older"))
 
 
 def migrate(

@@ -13,6 +13,7 @@ from typing import IO, Any
 from mlxqwen.errors import OutputError
 
 from .. import database
+from ..words import say
 
 
 @dataclass(slots=True)
@@ -37,10 +38,7 @@ class File:
     @contextmanager
     def _writing(self) -> Generator[sqlite3.Cursor, None, None]:
         if self.read_only:
-            raise OutputError(
-                "Another mlxqwen is open, so conversations are read-only in this one.",
-                "Close the other window, then start this one again.",
-            )
+            raise OutputError(say("disk.read_only"), say("disk.close_other"))
         cursor = self._connection.cursor()
         try:
             cursor.execute("BEGIN IMMEDIATE")
@@ -48,7 +46,7 @@ class File:
             cursor.execute("COMMIT")
         except database.FAULTS as error:
             self._roll_back()
-            what = f"The conversation could not be saved in {self.path}"
+            what = say("disk.unsaved", path=self.path)
             raise database.refusal(what, error) from error
         except BaseException:
             self._roll_back()
@@ -63,7 +61,7 @@ class File:
         try:
             return self._connection.execute(statement, parameters).fetchall()
         except database.FAULTS as error:
-            what = f"The conversations in {self.path} could not be read"
+            what = say("disk.unread", path=self.path)
             raise database.refusal(what, error) from error
 
 

@@ -12,6 +12,7 @@ from mlxqwen.errors import OutputError
 
 from .. import database, migrations
 from ..records import Attachable, Conversation, Message
+from ..words import say
 from .conversations import Conversations
 from .file import row_id
 from .notes import Notes
@@ -36,8 +37,8 @@ class Store(Conversations, Tree, Notes):
             lock = database.take_lock(path.with_name(path.name + ".lock"))
         except OSError as error:
             raise OutputError(
-                f"The folder {path.parent} cannot be written: {error.strerror}.",
-                "Set MLXQWEN_HOME to a folder of yours.",
+                say("disk.folder", path=path.parent, error=error.strerror),
+                say("settings.elsewhere"),
             ) from error
         with ExitStack() as undo:
             if lock:
@@ -53,8 +54,7 @@ class Store(Conversations, Tree, Notes):
                 store.recovered = store._recover() if lock else 0
             except database.FAULTS as error:
                 raise OutputError(
-                    f"The conversations in {path} cannot be opened: {error}.",
-                    "Move that file away to start afresh; backups lie beside it as *.backup.",
+                    say("disk.unopened", path=path, error=error), say("disk.move")
                 ) from error
             undo.pop_all()
         return store

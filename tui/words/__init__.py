@@ -24,6 +24,7 @@ from .prompt import PROMPT
 from .session import SESSION
 from .settings import SETTINGS
 from .status import STATUS
+from .trouble import TROUBLE
 
 Language = Literal["en", "it"]
 LANGUAGES: Mapping[Language, str] = {"en": "English", "it": "Italiano"}
@@ -41,6 +42,7 @@ TABLES: tuple[Mapping[str, tuple[str, str]], ...] = (
     PLAIN,
     PROMPT,
     STATUS,
+    TROUBLE,
 )
 """Key → (English, Italian), by part of the interface."""
 
