@@ -65,7 +65,13 @@ def lines(chat):
 async def opened(chat, wanted=""):
     chat.app._chat.action_do("search", wanted)
     await chat.until(lambda: isinstance(chat.app.screen, LibraryScreen))
-    await chat.until(lambda: chat.app.screen.query_one(Rows).names)
+    await chat.until(lambda: chat.app.screen.query(Rows) and chat.app.screen.query_one(Rows).names)
+
+
+async def branches(chat):
+    chat.app._chat.action_do("branches")
+    await chat.until(lambda: isinstance(chat.app.screen, BranchesScreen))
+    await chat.until(lambda: chat.app.screen.query(Rows) and chat.app.screen.query_one(Rows).names)
 
 
 async def in_list(chat, *keys):
@@ -90,7 +96,7 @@ async def test_it_opens_with_what_was_used_last(run_chat, shelf):
     async with run_chat() as chat:
         await chat.pilot.press("ctrl+f")
         await chat.until(lambda: isinstance(chat.app.screen, LibraryScreen))
-        await chat.until(lambda: len(lines(chat)) == 5)
+        await chat.until(lambda: chat.app.screen.query(Rows) and len(lines(chat)) == 5)
         assert lines(chat)[0].startswith("★ Perché 4 bit?")
         assert "Old thing" not in "".join(lines(chat))
         await chat.pilot.press("escape")
@@ -309,10 +315,8 @@ async def test_untrusted_titles_and_passages_stay_text(run_chat, shelf):
 async def test_branches_switch(run_chat, shelf):
     async with run_chat() as chat:
         await chat.app._chat.open(shelf["Perché 4 bit?"])
-        chat.app._chat.action_do("branches")
-        await chat.until(lambda: isinstance(chat.app.screen, BranchesScreen))
+        await branches(chat)
         rows = chat.app.screen.query_one(Rows)
-        await chat.until(lambda: rows.names)
         assert list(rows.names) == [
             str(shelf[key]) for key in ("question", "first", "more", "other")
         ]
@@ -331,8 +335,7 @@ async def test_branches_switch(run_chat, shelf):
 async def test_a_message_of_the_open_branch_is_only_looked_at(run_chat, shelf):
     async with run_chat() as chat:
         await chat.app._chat.open(shelf["Perché 4 bit?"])
-        chat.app._chat.action_do("branches")
-        await chat.until(lambda: isinstance(chat.app.screen, BranchesScreen))
+        await branches(chat)
         await to_row(chat, str(shelf["question"]))
         await chat.pilot.press("enter")
         await chat.until(lambda: chat.transcript.marked == 0)
