@@ -12,6 +12,9 @@ from mlxqwen.engine.events import Done, Event, Prefill, Text, Thinking, ToolCall
 from .records import Attachable, End, Message, Statistics
 from .tuning import Asked
 
+OBEY_SECONDS = 1.0
+"""How long the engine may take to stop an answer before a second request ends it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -72,6 +75,15 @@ class Answer:
         """Its stop was asked for, and has not come yet."""
         return self.stop_asked is not None
 
+    def ask_to_stop(self) -> None:
+        """Its stop is asked for now."""
+        self.stop_asked = monotonic()
+
+    @property
+    def disobeyed(self) -> bool:
+        """Its stop was asked for so long ago that the engine may be ended instead."""
+        return self.stop_asked is not None and monotonic() - self.stop_asked >= OBEY_SECONDS
+
     @property
     def text(self) -> str:
         """The answer so far."""
@@ -109,6 +121,9 @@ class Answer:
             case Thinking(text):
                 self._thinking.append(text)
                 self._count()
+            case ToolCall():
+                # No tool was offered, so none runs: what the model wanted is part of what it said.
+                return self.take(Text(_shown_call(event)))
             case Text(text):
                 if self._thinking and self._thought_until is None:
                     self._thought_until = monotonic()
@@ -118,7 +133,7 @@ class Answer:
                     event = Text(text)
                 self._text.append(text)
                 self._count()
-            case ToolCall() | Done():
+            case Done():
                 pass
         return event
 
@@ -166,6 +181,17 @@ def _joint(before: str, after: str) -> str:
     return " " if words and max(ends, begins) < "\u2e80" else ""
 
 
+def fence_around(text: str) -> str:
+    """Backquotes between which nothing in ``text`` ends the block."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    return "`" * max(3, longest + 1)
+
+
+def _shown_call(call: ToolCall) -> str:
+    fence = fence_around(call.raw)
+    return f"\n\n{fence}json\n{call.raw.strip()}\n{fence}\n\n"
+
+
 def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else 1000 * seconds
 
@@ -192,8 +218,7 @@ def with_attachments(text: str, attachments: Sequence[Attachable]) -> str:
     """
     parts: list[str] = []
     for attachment in attachments:
-        longest = max((len(run) for run in re.findall("`+", attachment.text)), default=0)
-        fence = "`" * max(3, longest + 1)
+        fence = fence_around(attachment.text)
         name = " ".join(attachment.name.split())
         parts.append(f"{name}:\n{fence}\n{attachment.text.rstrip(chr(10))}\n{fence}")
     return "\n\n".join([*parts, text] if text else parts)

@@ -7,19 +7,16 @@ an ``error``, and never just disappears.
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
 
 from mlxqwen.engine.events import Done, Text, Thinking
 
 from .answer import Answer, Ended
-from .bridge import Bridge, Died, Failed, Loaded, Streamed
+from .bridge import Bridge, Died, Failed, Forecasted, Loaded, Streamed
+from .forecast import Outlook
 from .keys import key_name
 from .records import End
 from .view import View
 from .words import say
-
-OBEY_SECONDS = 1.0
-"""How long the engine may take to stop an answer before a second request ends it."""
 
 
 class Answering:
@@ -28,6 +25,7 @@ class Answering:
     Args:
         ended: Called when the answer is over, with what is to be kept of it and the tokens it
             thought, as far as the engine says.
+        outlook: What is foreseen for what is being written.
         context: How many tokens a model is to make room for; 0 for as many as fit.
     """
 
@@ -36,11 +34,13 @@ class Answering:
         bridge: Bridge,
         view: View,
         ended: Callable[[Answer, Ended, int | None], None],
+        outlook: Outlook,
         context: Callable[[], int] = lambda: 0,
     ) -> None:
         self._bridge = bridge
         self._view = view
         self._ended = ended
+        self._outlook = outlook
         self._context = context
         self._loading: int | None = None
         self._loading_name = ""
@@ -61,6 +61,7 @@ class Answering:
         """Load ``model``, in place of what is loaded."""
         self.trouble = ""
         self.loaded = None
+        self._outlook.forget()
         self._loading_name = self.model
         self._loading = self._bridge.load(self.model, self._context() or None)
 
@@ -84,10 +85,10 @@ class Answering:
         if answer.request is None:
             self._end("stopped")
         elif answer.stop_asked is not None:
-            if monotonic() - answer.stop_asked >= OBEY_SECONDS:
+            if answer.disobeyed:
                 self._bridge.kill()
         else:
-            answer.stop_asked = monotonic()
+            answer.ask_to_stop()
             self._bridge.cancel(answer.request)
         self._view.changed()
         return True
@@ -116,6 +117,8 @@ class Answering:
                     elif isinstance(inner, Done):
                         self._show_pieces(text, thinking)
                         self._end("stopped" if inner.reason == "cancelled" else "done", done=inner)
+                case Forecasted():
+                    self._outlook.take(event)
                 case Loaded():
                     self._has_loaded(event)
                 case Failed():
@@ -140,6 +143,7 @@ class Answering:
         self.loaded, self.loaded_name = event, self._loading_name
         self._loading = None
         self.trouble = ""
+        self._outlook.turn()
         for notice in event.notices:
             self._view.say(notice, "information")
         if self.answer and self.answer.request is None:
@@ -188,6 +192,7 @@ class Answering:
     def _end(self, state: End, note: str = "", done: Done | None = None) -> None:
         answer, self.answer = self.answer, None
         assert answer is not None
+        self._outlook.turn()
         thought = done.usage.thinking_tokens or None if done else None
         self._ended(answer, answer.ended(state, note, done), thought)
         self._view.changed()

@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 
 from mlxqwen.errors import OutputError
 
-from .answer import Answer, Ended, messages_for
+from .actions.slash import Text, parse
+from .answer import Answer, Ended, messages_for, with_attachments
 from .answering import Answering
 from .archive import Archive
 from .bridge import Bridge, Loaded
 from .current import Current
 from .drafts import Drafts
+from .forecast import Outlook, Question
 from .keys import key_name
 from .records import Attachable, Conversation, Message
 from .saving import Saving
@@ -39,7 +41,10 @@ class OpenBranch(Current):
         self._keys: dict[int, int] = {}
         self._saving = Saving(archive, view)
         self._drafts = Drafts(archive, view)
-        self._engine = Answering(bridge, view, self._has_ended, lambda: self.settings.context)
+        self.outlook = Outlook(bridge, self._question, view.changed)
+        self._engine = Answering(
+            bridge, view, self._has_ended, self.outlook, lambda: self.settings.context
+        )
 
     @property
     def model(self) -> str:
@@ -87,10 +92,12 @@ class OpenBranch(Current):
 
     @property
     def context_used(self) -> int:
-        """Tokens that the open branch fills, as far as known."""
+        """Tokens that the open branch fills with what is being written, as far as known."""
         answer = self.answer
         if answer and answer.key is not None and answer.prefill:
             return answer.prefill.total + answer.pieces
+        if self.outlook.used is not None:
+            return self.outlook.used
         for message in reversed(self._branch):
             if message.n_prompt is not None:
                 return message.n_prompt + (message.n_gen or 0)
@@ -107,6 +114,38 @@ class OpenBranch(Current):
         if answer.key is not None:
             self._view.end(answer.key, ended_view(answer, ended, thought))
         self._view.spawn(self._saving.store(answer.message_id))
+
+    def _question(self) -> Question:
+        """What would be sent if what is written were sent now."""
+        draft = self._view.written()
+        said = parse(draft.text)
+        text = said.text if isinstance(said, Text) and said.text.strip() else ""
+        return self._asking(self._branch, text, draft.attachments)
+
+    def _asking(
+        self, branch: Sequence[Message], text: str, attachments: Sequence[Attachable]
+    ) -> Question:
+        how = asked(self.settings, self.params)
+        messages = messages_for(branch, self.system)
+        if content := with_attachments(text, attachments):
+            messages.append({"role": "user", "content": content})
+        if len(messages) == bool(self.system):
+            messages.clear()  # many a template refuses a conversation without a question
+        return Question(messages, how.think, how.max_tokens, text)
+
+    async def _fits(
+        self, parent_id: int | None, text: str, attachments: Sequence[Attachable]
+    ) -> bool:
+        """Whether a question under ``parent_id`` can be answered; where not, that is said."""
+        shown = [None, *(message.id for message in self._branch)]
+        if parent_id not in shown:
+            return True  # a branch that is not on the screen: the engine says so itself
+        branch = self._branch[: shown.index(parent_id)]
+        question = self._asking(branch, text, attachments)
+        refusal = await self.outlook.refusal(question, self._engine.pump)
+        if refusal:
+            self._view.say(refusal, "warning")
+        return not refusal
 
     def _free(self) -> bool:
         if self.answer:
@@ -148,6 +187,7 @@ class OpenBranch(Current):
         answer = self.answer
         if answer and branch and branch[-1].id == answer.message_id:
             views[-1] = streaming_view(answer, marks.get(answer.message_id))
+        self.outlook.turn()
         keys = self._view.show(views)
         self._keys = {m.id: key for m, key in zip(branch, keys, strict=True)}
         if answer:

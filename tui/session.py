@@ -66,6 +66,7 @@ class Session(OpenBranch):
             self._leave()
             self.conversation, self._branch, self._fresh = None, [], EMPTY
             self._view.show([])
+        self.outlook.turn()
         self._view.changed()
 
     async def open(self, conversation_id: int, message_id: int | None = None) -> None:
@@ -140,7 +141,9 @@ class Session(OpenBranch):
         """Commit ``text`` and ask for an answer; False if it could not be, with the reason said."""
         async with self._turn:
             parent = self._branch[-1].id if self._branch else None
-            if not self._free() or not await self._commit(parent, text, attachments):
+            if not self._free() or not await self._fits(parent, text, attachments):
+                return False
+            if not await self._commit(parent, text, attachments):
                 return False
             await self._begin(self._branch[-1].id)
         self._view.listed()
@@ -160,6 +163,8 @@ class Session(OpenBranch):
                 self._view.say(say("session.only_questions"), "warning")
                 return False
             kept = old.attachments if attachments is None else attachments
+            if not await self._fits(old.parent_id, text, kept):
+                return False
             if not await self._commit(old.parent_id, text, kept, drafted=False):
                 return False
             await self._begin(self._branch[-1].id)
@@ -184,6 +189,7 @@ class Session(OpenBranch):
 
     async def close(self) -> None:
         """Save what there is and let the engine go."""
+        self.outlook.close()
         if left := self._engine.abandon():
             answer, ended = left
             self._saving.keep(answer.message_id, ended)
@@ -210,6 +216,7 @@ class Session(OpenBranch):
     def drafted(self) -> None:
         """What is in the box one writes in has changed: it is saved soon, if not sent before."""
         self._drafts.changed()
+        self.outlook.refresh()
 
     async def history(self, prefix: str = "") -> list[str]:
         """Former prompts that begin with ``prefix``, the newest first; none if unreadable."""

@@ -185,19 +185,22 @@ async def test_an_error_of_the_engine_is_shown_with_its_remedy(run_chat):
 
 async def test_a_deaf_engine_is_ended_by_a_second_esc_but_no_double_tap(run_chat, monkeypatch):
     now = 100.0
-    monkeypatch.setattr("tui.answering.monotonic", lambda: now)
+    monkeypatch.setattr("tui.answer.monotonic", lambda: now)
     async with run_chat() as chat:
         await chat.type("deaf")
         await chat.pilot.press("enter")
         await chat.until(lambda: chat.session.answer and chat.session.answer.prefill)
         child = chat.app._chat._bridge._child
         await chat.pilot.press("escape", "escape", "escape")
+        bar = chat.app._chat.query_one(StatusBar)
+        await chat.until(lambda: bar.left.plain == "stopping…")  # once more would do nothing yet
         now += 0.99
         await chat.pilot.press("escape")
         await chat.pilot.pause(0.2)
         assert child.process.poll() is None
         assert chat.session.answer is not None
         now += 0.01
+        await chat.until(lambda: "again ends the engine" in bar.left.plain)
         await chat.pilot.press("escape")
         await chat.ended(2)
         assert child.process.poll() is not None

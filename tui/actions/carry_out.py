@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from . import answer, conversation, files, go, library, message, models, program, tune
+from . import answer, context, conversation, files, go, library, message, models, program, tune
 
 if TYPE_CHECKING:
     from ..screens.chat import ChatScreen

@@ -54,6 +54,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("system", "tune", "", "/system", "[TEXT]"),
     Action("persona", "tune", "", "/persona", "[NAME]"),
     Action("set", "tune", "", "/set", "[NAME VALUE]"),
+    Action("context", "tune", "", "/context", "[TOKENS]"),
     Action("quantize", "tune", "", "/quantize", "[SOURCE]"),
     Action("language", "tune", "", "/lang", "en|it"),
     Action("theme", "tune", "", "/theme", "[NAME]"),

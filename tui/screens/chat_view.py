@@ -26,7 +26,7 @@ from ..widgets.sidebar import Sidebar
 from ..widgets.transcript import MessageView, Transcript
 from ..widgets.welcome import Welcome
 from ..words import say
-from .status import state_line
+from .status import memory_of, state_line
 
 
 class ChatView(Screen[None]):
@@ -172,4 +172,6 @@ class ChatView(Screen[None]):
             context=context,
             keys=keys,
             trouble=bool(session.trouble) and not session.answer,
+            draft=str(session.outlook.size_of(self.written().text) or ""),
+            memory=memory_of(session),
         )

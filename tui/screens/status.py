@@ -9,11 +9,18 @@ from ..views import model_label, one_line
 from ..words import say
 
 
+def memory_of(session: Session) -> tuple[int, int] | None:
+    """Bytes that the model takes and that it may take; None as long as nobody knows."""
+    foreseen = session.outlook.latest
+    return (foreseen.held, foreseen.budget) if foreseen and session.loaded else None
+
+
 def state_line(session: Session, *, read_only: bool) -> str:
     """One line: what goes on, what is wrong, or that all is ready; "" before a model is loaded."""
     answer = session.answer
     if answer and answer.stopping:
-        return say("status.stopping", key=key_name("stop"))
+        deaf = "status.deaf" if answer.disobeyed else "status.stopping"
+        return say(deaf, key=key_name("stop"))
     if session.loading:
         return say("status.loading", model=model_label(session.model))
     if answer is None:

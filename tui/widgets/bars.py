@@ -7,29 +7,37 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from ..units import count
+from ..units import count, size
 from ..words import say
 
-_METER = 8  # cells of the context meter
+_METER, _SHORT_METER = 8, 4  # cells
+_ENOUGH = 26  # cells at the left end that are not given up for more at the right one
 
 
 class Bar(Widget):
-    """One line with text at its left end, and at its right end where there is room."""
+    """One line with text at its left end, and at its right end where there is room.
+
+    Where ``right`` would leave too little room, the first of ``shorter`` that does not is shown.
+    """
 
     DEFAULT_CSS = "Bar { height: 1; width: 1fr; }"
 
     left: reactive[Content] = reactive(Content(""))
     right: reactive[Content] = reactive(Content(""))
+    shorter: reactive[tuple[Content, ...]] = reactive(())
 
     def render(self) -> Content:
         """Both ends, the left one cut where they meet."""
         width = self.content_size.width
-        room = width - self.right.cell_length - 1
+        wanted = min(_ENOUGH, self.left.cell_length)
+        forms = (self.right, *self.shorter)
+        right = next((form for form in forms if width - form.cell_length > wanted), forms[-1])
+        room = width - right.cell_length - 1
         if room < min(12, self.left.cell_length):
             return self.left.truncate(width, ellipsis=True)
         left = self.left.truncate(room, ellipsis=True)
-        gap = " " * (width - left.cell_length - self.right.cell_length)
-        return Content.assemble(left, gap, self.right)
+        gap = " " * (width - left.cell_length - right.cell_length)
+        return Content.assemble(left, gap, right)
 
 
 class TitleBar(Bar):
@@ -49,24 +57,54 @@ class TitleBar(Bar):
 
 
 class StatusBar(Bar):
-    """What the engine does, how full the context is, and the keys that matter now."""
+    """What the engine does, how full context and memory are, and the keys that matter now."""
 
-    def present(self, state: str, *, used: int, context: int, keys: str, trouble: bool) -> None:
-        """Show ``state``, the share ``used`` of ``context`` tokens, and ``keys``."""
+    def present(
+        self,
+        state: str,
+        *,
+        used: int,
+        context: int,
+        keys: str,
+        trouble: bool,
+        draft: str = "",
+        memory: tuple[int, int] | None = None,
+    ) -> None:
+        """Show ``state``, the share ``used`` of ``context`` tokens, and ``keys``.
+
+        Args:
+            draft: How large what is written is, in words.
+            memory: Bytes that the model takes, and that it may take.
+        """
         self.left = Content.styled(state, "$text-error" if trouble else "$text-muted")
-        parts: list[tuple[str, str]] = []
+        held: list[tuple[str, str]] = []
+        if memory:
+            held = [(f"{memory_label(*memory)} ", "$text-muted"), *meter(*memory, _SHORT_METER)]
+            held += [("   ", "")]
+        filled: list[tuple[str, str]] = []
         if context:
-            parts += [(f"ctx {count(used)}/{count(context)} ", "$text-muted")]
-            parts += [*meter(used, context), ("   ", "")]
-        self.right = Content.assemble(*parts, (keys, "$text-muted"))
+            filled = [(f"ctx {count(used)}/{count(context)} ", "$text-muted")]
+            filled += [*meter(used, context), ("   ", "")]
+        written = [(f"{draft}   ", "$text-muted")] if draft else []
+        last = (keys, "$text-muted")
+        self.right = Content.assemble(*written, *filled, *held, last)
+        forms = (written + filled, filled, filled[:0])
+        self.shorter = tuple(Content.assemble(*form, last) for form in forms)
 
 
-def meter(used: int, total: int) -> list[tuple[str, str]]:
-    """A bar of ``_METER`` cells, as styled pieces; it warns when three quarters are used."""
+def memory_label(held: int, budget: int) -> str:
+    """``mem 3.9/16 GB``: both in the unit of the second, where the first shows in it at all."""
+    taken, given = size(held), size(budget)
+    number, _, unit = taken.rpartition(" ")
+    return f"mem {number if given.endswith(unit) else taken}/{given}"
+
+
+def meter(used: int, total: int, cells: int = _METER) -> list[tuple[str, str]]:
+    """A bar of so many cells, as styled pieces; it warns when three quarters are used."""
     share = min(1.0, used / total)
-    full = round(share * _METER) if used else 0
+    full = round(share * cells) if used else 0
     colour = "$text-success" if share < 0.75 else "$text-warning" if share < 0.9 else "$text-error"
-    return [("━" * full, colour), ("━" * (_METER - full), "$text-disabled")]
+    return [("━" * full, colour), ("━" * (cells - full), "$text-disabled")]
 
 
 def two_ends(left: str, right: str, width: int) -> str:

@@ -15,6 +15,7 @@ from typing import Literal
 from .actions import ACTIONS
 from .chat import CHAT
 from .doctor import DOCTOR
+from .forecast import FORECAST
 from .help import HELP
 from .keys import KEYS
 from .library import LIBRARY
@@ -33,6 +34,7 @@ TABLES: tuple[Mapping[str, tuple[str, str]], ...] = (
     ACTIONS,
     CHAT,
     DOCTOR,
+    FORECAST,
     HELP,
     KEYS,
     LIBRARY,

@@ -108,6 +108,11 @@ ACTIONS: dict[str, tuple[str, str]] = {
         "Temperature and the like, for this chat",
         "Temperatura e simili, per questa chat",
     ),
+    "action.context": ("Context", "Contesto"),
+    "action.context.help": (
+        "Load the model with room for so many tokens",
+        "Carica il modello con posto per tanti token",
+    ),
     "action.quantize": ("Quantise", "Quantizza"),
     "action.quantize.help": (
         "Make a smaller model of a checkpoint",

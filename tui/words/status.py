@@ -11,7 +11,8 @@ STATUS: dict[str, tuple[str, str]] = {
     "unit.months": ("{number}mo", "{number}mesi"),
     "unit.years.one": ("{number}y", "{number}anno"),
     "unit.years.many": ("{number}y", "{number}anni"),
-    "status.stopping": (
+    "status.stopping": ("stopping…", "mi fermo…"),
+    "status.deaf": (
         "stopping…   {key} again ends the engine",
         "mi fermo…   di nuovo {key} chiude il motore",
     ),
