@@ -62,7 +62,7 @@ class Composer(Vertical):
         self.attachments: list[Attachment] = []
         self._completion = Completion(id="completion")
         self._chips = Chips(id="chips")
-        self.prompt = Prompt(say("chat.ask"), self._completion, suggest, known, id="prompt")
+        self.prompt = Prompt(self, say("chat.ask"), self._completion, suggest, known, id="prompt")
 
     def compose(self) -> ComposeResult:
         """The popup lies over what is above."""
@@ -160,12 +160,11 @@ class Composer(Vertical):
 
     # What the prompt says
 
-    @on(Prompt.Submitted)
-    def _submitted(self, event: Prompt.Submitted) -> None:
-        event.stop()
-        sent = self.Sent(event.text, tuple(self.attachments), self._editing)
-        if sent.editing is None and event.text:
-            self.history.add(event.text if event.text[:1] != "/" else f"/{event.text}")
+    def submit(self, text: str) -> None:
+        """Send what is in the box, and what is attached."""
+        sent = self.Sent(text, tuple(self.attachments), self._editing)
+        if sent.editing is None and text:
+            self.history.add(text if text[:1] != "/" else f"/{text}")
         stash = self._stash
         self._leave()
         if stash.text:
@@ -177,13 +176,8 @@ class Composer(Vertical):
     def _commanded(self, event: Prompt.Commanded) -> None:
         self.history.add(event.command.text)
 
-    @on(Prompt.Left)
-    def _escaped(self, event: Prompt.Left) -> None:
-        if self.leave_editing():
-            event.stop()
-
-    @on(Prompt.Backspaced)
-    def _backspaced(self) -> None:
+    def take_off(self) -> None:
+        """Attach the last thing no more."""
         if self.attachments:
             self._attach_only(self.attachments[:-1])
 
@@ -196,37 +190,37 @@ class Composer(Vertical):
     def _clicked(self, event: Completion.Clicked) -> None:
         self.prompt.take(event.suggestion, run=True)
 
-    @on(Prompt.Pasted)
-    def _pasted(self, event: Prompt.Pasted) -> None:
-        if is_long(event.text):
+    def paste(self, text: str) -> None:
+        """Attach what is long, and files that were dragged here; write the rest."""
+        if is_long(text):
             self._pastes += 1
-            self.attach(pasted(event.text, self._pastes))
-        elif paths := dropped(event.text):
-            self.run_worker(self._take_dropped(paths, event.text))
+            self.attach(pasted(text, self._pastes))
+        elif paths := dropped(text):
+            self.run_worker(self._take_dropped(paths, text))
         else:
-            self.prompt.insert_pasted(event.text)
+            self.prompt.insert_pasted(text)
 
     async def _take_dropped(self, paths: Sequence[Path], text: str) -> None:
         if len(await self.attach_files(paths)) == len(paths):
             self.prompt.insert_pasted(text)  # perhaps the path itself was meant
 
-    @on(Prompt.Walked)
-    def _walked(self, event: Prompt.Walked) -> None:
+    def walk(self, step: int) -> None:
+        """Up and Down: through the branch's questions while one is edited, else what was sent."""
         prompt = self.prompt
         if self._editing is not None and prompt.text == self._untouched:
-            self._walk_own(event.step)
+            self._walk_own(step)
             return
         own = self._own()
-        if event.step < 0 and prompt.is_empty and not self.history.walking and own:
+        if step < 0 and prompt.is_empty and not self.history.walking and own:
             self.edit(own[-1])
             return
         text = None
         if self._editing is None:
-            walk = self.history.older if event.step < 0 else self.history.newer
+            walk = self.history.older if step < 0 else self.history.newer
             text = walk(prompt.text)
         if text is not None:
             prompt.put(text)
-        elif event.step < 0:
+        elif step < 0:
             prompt.action_cursor_line_start()
         else:
             prompt.action_cursor_line_end()

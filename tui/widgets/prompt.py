@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 # What Terminal.app sends for Shift+Enter is decoded as Enter, which would send half a message. The
 # table is Textual's own; a test guards that it is still there and still obeyed.
@@ -23,23 +23,41 @@ cast("dict[str, tuple[Keys, ...]]", ANSI_SEQUENCES_KEYS)["\x1b\r"] = (Keys.Contr
 Suggest = Callable[[str], Awaitable[Sequence[Suggestion]]]
 
 
+class Desk(Protocol):
+    """Who does what the keys of the prompt ask for, at once: the next key may wait already."""
+
+    def submit(self, text: str) -> None:
+        """Send ``text``, which is in the box no more."""
+        ...
+
+    def walk(self, step: int) -> None:
+        """Up on the first line (``step`` -1) or Down on the last one (+1)."""
+        ...
+
+    def take_off(self) -> None:
+        """Backspace where there is nothing left to delete."""
+        ...
+
+    def leave_editing(self) -> bool:
+        """Esc; False where it is to mean something else."""
+        ...
+
+    def paste(self, text: str) -> None:
+        """Text was pasted, and is not in the box yet."""
+        ...
+
+
 class Prompt(TextArea):
     """A text box that grows with its text to a third of the screen.
 
-    It walks through no history and attaches nothing itself: it says what was asked for, in the
-    order in which it was typed, and whoever composed it does the rest.
+    It walks through no history and attaches nothing itself: it asks its desk.
 
     Args:
+        desk: Where it stands.
         completion: Where completions are shown; its keys arrive here.
         suggest: What may complete the one line that is there; it begins with a slash.
         known: Names of the actions that a command may ask for.
     """
-
-    @dataclass
-    class Submitted(Message):
-        """The user sent ``text``."""
-
-        text: str
 
     @dataclass
     class Commanded(Message):
@@ -52,21 +70,6 @@ class Prompt(TextArea):
         """A command that there is not; its text stays."""
 
         unknown: Unknown
-
-    @dataclass
-    class Walked(Message):
-        """Up on the first line (``step`` −1) or Down on the last one (+1)."""
-
-        step: int
-
-    @dataclass
-    class Pasted(Message):
-        """Text was pasted, and is not in the box yet."""
-
-        text: str
-
-    class Backspaced(Message):
-        """Backspace where there is nothing left to delete."""
 
     class Left(Message):
         """Esc, with nothing open above the box."""
@@ -82,6 +85,7 @@ class Prompt(TextArea):
 
     def __init__(
         self,
+        desk: Desk,
         placeholder: str,
         completion: Completion,
         suggest: Suggest,
@@ -103,6 +107,7 @@ class Prompt(TextArea):
         """A slash is a letter like any other, as while a sent message is edited."""
         self.bare = False
         """Nothing may be sent, too: something is attached that speaks for itself."""
+        self._desk = desk
         self._completion = completion
         self._suggest = suggest
         self._known = known
@@ -147,13 +152,14 @@ class Prompt(TextArea):
                 case "shift+tab":
                     self.post_message(self.TabbedBack())
                 case "up" if self._at_top:
-                    self.post_message(self.Walked(-1))
+                    self._desk.walk(-1)
                 case "down" if self._at_bottom:
-                    self.post_message(self.Walked(1))
+                    self._desk.walk(1)
                 case "escape":
-                    self.post_message(self.Left())
+                    if not self._desk.leave_editing():
+                        self.post_message(self.Left())
                 case "backspace" if self.is_empty:
-                    self.post_message(self.Backspaced())
+                    self._desk.take_off()
                 case "end" if self.is_empty:
                     self.post_message(self.EndPressed())
                 case _:
@@ -162,10 +168,10 @@ class Prompt(TextArea):
         event.stop()
 
     def on_paste(self, event: events.Paste) -> None:
-        """Whoever composed the box decides whether a paste is text to write or to attach."""
+        """The desk decides whether a paste is text to write or to attach."""
         event.prevent_default()
         event.stop()
-        self.post_message(self.Pasted(event.text))
+        self._desk.paste(event.text)
 
     def on_text_area_changed(self) -> None:
         """Completions follow a line that begins with a slash."""
@@ -222,7 +228,7 @@ class Prompt(TextArea):
         if not text.strip():
             if self.bare:
                 self.put("")
-                self.post_message(self.Submitted(""))
+                self._desk.submit("")
             return
         meant = Text(text) if self.literal else parse(text)
         if isinstance(meant, Command) and meant.action.name not in self._known:
@@ -233,10 +239,11 @@ class Prompt(TextArea):
                 self.post_message(self.Mistaken(meant))
                 return
             case Command():
+                self.put("")
                 self.post_message(self.Commanded(meant))
             case Text(said):
-                self.post_message(self.Submitted(said))
-        self.put("")
+                self.put("")
+                self._desk.submit(said)
 
     @property
     def _at_top(self) -> bool:
