@@ -6,14 +6,14 @@ disk refused, the session has said so already, and there is nothing to add.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlxqwen.errors import OutputError, UsageError
 
 from .figures import figure_rows, figures
 from .session import Session
-from .tuning import asked, set_lines, think_line, think_of, value_of
+from .tuning import asked, set_rows, think_line, think_of, value_of
 from .view import Severity
 from .views import model_label, one_line
 from .words import say
@@ -116,13 +116,13 @@ async def set_(session: Session, argument: str) -> Said | None:
     """``NAME VALUE`` for this conversation, ``NAME -`` to reset; without an argument, show all."""
     name, _, value = argument.strip().partition(" ")
     if not name:
-        lines = [*set_lines(session.settings, session.params), "", say("set.how")]
-        return Said("\n".join(lines), title=say("set.title"))
+        table = columns(set_rows(session.settings, session.params))
+        return Said(f"{table}\n\n{say('set.how')}", title=say("set.title"))
     name, value = name.lower().replace("-", "_"), value.strip()
     if not value:
-        line = [one for one in set_lines(session.settings, session.params) if _names(one, name)]
-        if line:
-            return Said(line[0])
+        known = dict(set_rows(session.settings, session.params))
+        if name in known:
+            return Said(f"{name}: {known[name]}")
     try:
         params = dict(session.params)
         if value == RESET:
@@ -161,10 +161,7 @@ async def think(session: Session, argument: str) -> Said | None:
 
 async def stats(session: Session, argument: str) -> Said | None:
     """What the open branch has cost and used."""
-    rows = figure_rows(figures(session))
-    width = max(len(name) for name, _ in rows)
-    lines = "\n".join(f"{name.ljust(width)}   {value}" for name, value in rows)
-    return Said(lines, title=say("stats.title"))
+    return Said(columns(figure_rows(figures(session))), title=say("stats.title"))
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -182,5 +179,7 @@ COMMANDS: Mapping[str, Command] = {
 """By the names of the table of actions."""
 
 
-def _names(line: str, name: str) -> bool:
-    return line.split()[0] == name
+def columns(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and values, the values below each other."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in rows)

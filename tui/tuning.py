@@ -112,17 +112,17 @@ def think_line(think: bool | int | None) -> str:
     return say("think.limited", number=think) if think else say("think.off")
 
 
-def set_lines(settings: Settings, params: Mapping[str, Any]) -> list[str]:
-    """Every parameter with its value and where that comes from."""
-    lines: list[str] = []
+def set_rows(settings: Settings, params: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Every parameter, and its value with where that comes from."""
+    rows: list[tuple[str, str]] = []
     for name in SAMPLING:
         if name in params:
-            lines.append(say("set.here", name=name, value=params[name]))
+            rows.append((name, say("set.here", value=params[name])))
         elif name in settings.sampling:
-            lines.append(say("set.settings", name=name, value=settings.sampling[name]))
+            rows.append((name, say("set.settings", value=settings.sampling[name])))
         else:
-            lines.append(say("set.drawn" if name == "seed" else "set.model", name=name))
-    return lines
+            rows.append((name, say("set.drawn" if name == "seed" else "set.model")))
+    return rows
 
 
 def _thinks(value: object) -> bool | int | None:

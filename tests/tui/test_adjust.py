@@ -12,7 +12,7 @@ from tui.records import Attachment, Conversation, Message
 from tui.screens.picker import Picker
 from tui.screens.text import TextScreen
 from tui.settings import SAMPLING, Settings
-from tui.tuning import asked, set_lines, think_of, value_of
+from tui.tuning import asked, set_rows, think_of, value_of
 from tui.views import message_view
 
 
@@ -61,7 +61,7 @@ async def test_sampling_by_command(command):
         (answer,) = [m for m in chat.session.branch if m.role == "assistant"]
         stored = chat.app._archive._store.message(answer.id)
         assert (stored.seed, stored.params) == (3, {"temperature": 0.7, "seed": 3})
-        assert await do("/set temperature") == ["temperature = 0.7   this chat"]
+        assert await do("/set temperature") == ["temperature: 0.7  (this chat)"]
         assert await do("/set temperature -") == ["temperature is as before again."]
         assert chat.session.conversation.params == {"seed": 3}
         assert "between 0 and 1" in (await do("/set top_p 2"))[0]
@@ -72,8 +72,8 @@ async def test_sampling_by_command(command):
         await do("/set")
         title, text = page(chat)
         assert title == "Sampling"
-        assert "seed = 3   this chat" in text
-        assert "top_p   the model’s own" in text
+        assert "seed         3  (this chat)" in text
+        assert "top_p        the model’s own" in text
 
 
 async def test_a_system_prompt_by_command(command):
@@ -239,9 +239,9 @@ def test_what_is_asked_comes_from_chat_settings_and_chance():
     assert asked(settings, {"think": "auto"}).think is None
     assert asked(settings, {"think": 300}).think == 300
     assert asked(Settings(), {}).think is None
-    lines = set_lines(settings, {"seed": 3})
-    assert lines[0] == "temperature = 0.5   settings"
-    assert "seed = 3   this chat" in lines
+    rows = set_rows(settings, {"seed": 3})
+    assert rows[0] == ("temperature", "0.5  (settings)")
+    assert ("seed", "3  (this chat)") in rows
     assert think_of("2048") == 2048
     for wrong in ("", "0", "-3", "²", "99999999", "yes"):
         with pytest.raises(UsageError):

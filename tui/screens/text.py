@@ -20,27 +20,42 @@ class TextScreen(ModalScreen[None]):
     DEFAULT_CSS = """
     TextScreen {
         align: center middle;
-    }
-    TextScreen > Vertical {
-        width: auto;
-        min-width: 40;
-        max-width: 90%;
-        height: auto;
-        max-height: 90%;
-        padding: 1 2;
-        border: round $primary;
-        background: $surface;
-    }
-    TextScreen VerticalScroll {
-        width: auto;
-        max-width: 100%;
-        height: auto;
-        max-height: 100%;
-        scrollbar-size-vertical: 1;
-    }
-    TextScreen Static {
-        width: auto;
-        max-width: 100%;
+        & > Vertical {
+            width: auto;
+            min-width: 40;
+            max-width: 90;
+            height: auto;
+            max-height: 90%;
+            padding: 1 2;
+            border: round $primary;
+            border-title-color: $text-primary;
+            border-subtitle-color: $text-muted;
+            background: $surface;
+        }
+        & VerticalScroll {
+            width: auto;
+            max-width: 100%;
+            height: auto;
+            max-height: 100%;
+            background: $surface;
+            scrollbar-size-vertical: 1;
+            &:focus {
+                background-tint: $background 0%;
+            }
+        }
+        & Static {
+            width: auto;
+            max-width: 100%;
+        }
+        &.-slim > Vertical {
+            min-width: 0;
+            max-width: 100%;
+            padding: 0 1;
+        }
+        &.-low > Vertical {
+            max-height: 100%;
+            padding: 0 1;
+        }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -49,6 +64,9 @@ class TextScreen(ModalScreen[None]):
 
     def __init__(self, title: str, text: str) -> None:
         super().__init__()
+        # Textual reads these from the instance; its declarations allow no other override.
+        self.HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (90, "-wide")]
+        self.VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-high")]
         self._title = title
         self._text = text
 
