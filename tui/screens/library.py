@@ -183,6 +183,12 @@ class LibraryScreen(Screen[Opening | None]):
         if number is not None and title:
             self._run(self._rename(number, title))
 
+    @on(Input.Blurred, "#library-name")
+    def _left_name(self) -> None:
+        if self._naming is not None:
+            self._naming = None
+            self._show_naming(False)
+
     @on(Rows.LeftAbove)
     def _left_above(self) -> None:
         self.action_to_search()

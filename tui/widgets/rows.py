@@ -37,6 +37,7 @@ class Rows(ScrollView, can_focus=True):
         text-wrap: nowrap;
         scrollbar-size-vertical: 1;
         & > .rows--cursor { background: $panel; }
+        &:ansi > .rows--cursor { text-style: bold underline; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
