@@ -24,6 +24,7 @@ from mlxqwen.errors import MlxqwenError
 
 from . import keys, words
 from .actions.carry_out import HANDLERS
+from .actions.models import greet
 from .actions.table import ACTIONS
 from .archive import Archive
 from .bridge import Bridge
@@ -231,6 +232,8 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         self._tell_complaints()
         model = self._model or self.settings.model or None
         await self._chat.start(model, read_only=store.read_only, recovered=store.recovered)
+        if self._model is None:
+            await greet(self._chat)
 
 
 def run(model: str | None = None, *, debug: bool = False) -> None:

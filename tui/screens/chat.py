@@ -21,10 +21,13 @@ from mlxqwen.hub.library import LocalModel, local_models
 
 from ..actions.carry_out import HANDLERS, carry_out
 from ..actions.message import copy_code, wished
+from ..actions.models import offer, tell
 from ..actions.suggest import Suggestion, choices, commands, paths
 from ..actions.table import BY_NAME
 from ..archive import Archive
 from ..bridge import Bridge
+from ..job import Job
+from ..job_words import summary
 from ..jobs import Jobs
 from ..keys import bindings
 from ..records import Conversation, Message
@@ -32,6 +35,7 @@ from ..session import Session
 from ..settings import Settings
 from ..store import Store
 from ..views import one_line, transcript_labels
+from ..widgets.bars import TitleBar
 from ..widgets.composer import Composer
 from ..widgets.prompt import Prompt
 from ..widgets.reader import Reader
@@ -78,6 +82,7 @@ class ChatScreen(ChatView):
         self.change = change
         self.archive = archive
         self.jobs = Jobs(archive.path.parent / "jobs")
+        self.jobs.watch(self._job_changed)
         self._bridge = bridge
         self.models: dict[str, LocalModel] = {}
         self._pump_timer: Timer | None = None
@@ -254,6 +259,12 @@ class ChatScreen(ChatView):
         with suppress(OutputError):  # a convenience: what matters on that disk will say so
             await self.archive.call(Store.remember, command)
 
+    def _job_changed(self, job: Job) -> None:
+        if self.is_mounted:
+            title = self.query_one(TitleBar)
+            title.occupy(summary(self.jobs), online=self.jobs.online)
+            tell(self, job)
+
     async def leave(self) -> None:
         """Save what there is, let the engine go."""
         await self.jobs.close()
@@ -270,9 +281,7 @@ class ChatScreen(ChatView):
         if self.session.model not in self.models and self.session.model:
             await self.read_models()
             if self.session.model not in self.models:
-                self.say(
-                    f"{self.session.model} is not on this machine; Ctrl+L picks another.", "warning"
-                )
+                await offer(self, self.session.model)
         self.listed()
         self.prompt.focus()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
@@ -43,6 +42,7 @@ class ModelsScreen(Screen[str | None]):
         chat: The chat behind it, whose jobs it shows.
         wanted: What to filter by at first.
         quantise: Open the dialog for quantising with this source at once.
+        download: Ask at once whether ``wanted`` is to be fetched.
     """
 
     DEFAULT_CSS = """
@@ -89,7 +89,14 @@ class ModelsScreen(Screen[str | None]):
         Binding("i", "info", show=False),
     ]
 
-    def __init__(self, chat: ChatScreen, wanted: str = "", quantise: str | None = None) -> None:
+    def __init__(
+        self,
+        chat: ChatScreen,
+        wanted: str = "",
+        *,
+        quantise: str | None = None,
+        download: bool = False,
+    ) -> None:
         super().__init__()
         # Textual reads these from the instance; its declarations allow no other override.
         self.HORIZONTAL_BREAKPOINTS = [(0, "-slim"), (110, "-wide")]
@@ -98,6 +105,7 @@ class ModelsScreen(Screen[str | None]):
         self._jobs = chat.jobs
         self._wanted = wanted
         self._quantise = quantise
+        self._download = download
         chosen = chat.settings.context
         self._tokens = chosen if chosen in CONTEXTS else CONTEXT
         self._facts: Facts | None = None
@@ -312,8 +320,11 @@ class ModelsScreen(Screen[str | None]):
         self.run_worker(self._gather(), group="look", exclusive=True)
 
     async def _gather(self) -> None:
-        self._facts = await asyncio.to_thread(partial(gather, self._tokens))
+        self._facts = await asyncio.to_thread(gather, self._tokens)
         self._show()
+        if self._download:
+            self._download = False
+            self.action_download()
 
     def _job_changed(self, job: Job) -> None:
         if not self.is_mounted:

@@ -29,9 +29,18 @@ class ModelList(OptionList):
         border-title-color: $text-muted;
         border-subtitle-color: $text-muted;
         scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable;
         text-wrap: nowrap;
         text-overflow: ellipsis;
-        &:focus { border: round $primary; background-tint: $background 0%; }
+        &:focus {
+            border: round $primary;
+            background-tint: $background 0%;
+            & > .option-list--option-highlighted {
+                background: $panel;
+                color: $foreground;
+                text-style: none;
+            }
+        }
         & > .option-list--option { padding: 0 1; }
         & > .option-list--option-disabled { color: $foreground; }
         & > .option-list--option-highlighted {
@@ -56,7 +65,7 @@ class ModelList(OptionList):
             self.direction = direction
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, markup=False, compact=True)
+        super().__init__(id=id, markup=False)
         self._rows: dict[str, Row] = {}
         self._used = ""
 

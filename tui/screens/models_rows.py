@@ -202,7 +202,7 @@ def _offer(row: Offer, width: int) -> Content:
     about = say(f"models.thinks.{known.thinking}") if known.thinking else ""
     cells = _cells(
         size=("–" if row.bytes is None else size(row.bytes), "$text-muted"),
-        bits=("" if row.converted else "16", "$text-muted"),
+        bits=("16" if row.bytes and not row.converted else "", "$text-muted"),
         needs=_needs(row),
         where=(about, "$text-disabled"),
         mark=_verdict(row),

@@ -43,16 +43,33 @@ class Bar(Widget):
 class TitleBar(Bar):
     """Program, conversation, model, and the promise that nothing leaves the machine."""
 
+    _model = ""
+    _work = ""
+    _online = False
+
     def present(self, title: str, model: str) -> None:
         """Show what is open and what answers."""
         parts: list[Content | tuple[str, str]] = [("mlxqwen", "bold $text-primary")]
         if title:
             parts += [("  ", ""), (title, "")]
         self.left = Content.assemble(*parts)
+        self._model = model
+        self._show_right()
+
+    def occupy(self, work: str, *, online: bool) -> None:
+        """Show what goes on beside the chat, and whether it uses the network."""
+        if (work, online) != (self._work, self._online):
+            self._work, self._online = work, online
+            self._show_right()
+
+    def _show_right(self) -> None:
+        mark = "$text-warning" if self._online else "$text-success"
+        name = "models.online" if self._online else "chat.offline"
         self.right = Content.assemble(
-            (model, "$text-secondary"),
-            ("   ● ", "$text-success"),
-            (say("chat.offline"), "$text-muted"),
+            (self._model, "$text-secondary"),
+            (f"   {self._work}" if self._work else "", "$text-primary"),
+            ("   ● ", mark),
+            (say(name), mark if self._online else "$text-muted"),
         )
 
 
