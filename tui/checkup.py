@@ -79,8 +79,8 @@ async def machine(command: Sequence[str] | None = None) -> list[Finding]:
         findings = [Finding(**record) for record in json.loads(out)["findings"]]
     except (ValueError, TypeError, KeyError):
         words = errors.decode(errors="replace").strip().splitlines()
-        told = words[-1] if words else f"exit status {process.returncode}"
-        return [Finding("mlxqwen doctor", say("doctor.failed", what=told), "problem")]
+        told = words[-1] if words else say("engine.ended", code=process.returncode)
+        return [Finding("mlxqwen", say("doctor.failed", what=told), "problem")]
     return [finding for finding in findings if finding.name not in _OURS]
 
 

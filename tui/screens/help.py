@@ -20,7 +20,7 @@ from ..keys import key_name, shown
 from ..words import say
 from .pages import Piece, hanging
 
-_KEYS, _COMMANDS = 13, 11  # cells of the columns
+_KEYS, _COMMANDS = 11, 10  # cells of the columns
 _NARROW = 56  # cells below which meanings stand below what they explain
 
 

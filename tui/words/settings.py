@@ -18,7 +18,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
         "Of the interface; models answer in the language of the question.",
         "Dell’interfaccia; i modelli rispondono nella lingua della domanda.",
     ),
-    "settings.system_language": ("as the system ({name})", "come il sistema ({name})"),
+    "settings.system_language": ("system ({name})", "sistema ({name})"),
     "settings.theme": ("Theme", "Tema"),
     "settings.theme.help": (
         "Colours. “plain” uses the terminal’s own sixteen.",
