@@ -46,7 +46,31 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+_PLAIN = typer.Option(
+    "--plain", help="Chat line by line: for screen readers, braille and simple terminals."
+)
+
+
+def _plain_chat(model: str | None) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "The chat needs a terminal to be written in.", "In a pipe, use `mlxqwen ask`."
+        )
+    if model is not None:
+        from mlxqwen.hub.library import resolve
+
+        resolve(model)  # a wrong name is told before anything else
+    from ..plain.run import run
+
+    run(model)
+
+
 def _chat(model: str | None) -> None:
+    if sys.stdin.isatty() and os.environ.get("TERM", "") in ("", "dumb"):
+        raise UsageError(
+            "The chat cannot be drawn here: the terminal says that it is dumb (TERM).",
+            "`mlxqwen --plain` chats line by line.",
+        )
     if sys.stdin.isatty() and sys.stdout.isatty() and not sys.stderr.isatty():
         raise UsageError(
             "The chat is drawn on standard error, which is not a terminal here.",
@@ -78,23 +102,32 @@ def root(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the full traceback of an error.")
     ] = False,
+    plain: Annotated[bool, _PLAIN] = False,
 ) -> None:
     """The Qwen3 family on this machine, offline: chat, ask, quantise, measure."""
     if debug:
         os.environ[failures.DEBUG] = "1"
+    if plain and context.invoked_subcommand not in (None, "chat"):
+        raise UsageError(
+            f"--plain is about the chat, and says nothing to {context.invoked_subcommand}.",
+            "Leave it out.",
+        )
+    context.obj = plain
     if context.invoked_subcommand is None:
-        _chat(None)
+        (_plain_chat if plain else _chat)(None)
 
 
 @app.command()
 def chat(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(help="A folder, a name from `mlxqwen models`, or an alias."),
     ] = None,
+    plain: Annotated[bool, _PLAIN] = False,
 ) -> None:
     """Chat in the terminal, with MODEL, or the one used last."""
-    _chat(model)
+    (_plain_chat if plain or context.obj else _chat)(model)
 
 
 app.command()(ask)

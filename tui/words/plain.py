@@ -22,7 +22,6 @@ PLAIN: dict[str, tuple[str, str]] = {
         "{name}, versione {place} di {count}:",
     ),
     "plain.thinking": ("Thinking:", "Ragionamento:"),
-    "plain.answer": ("Answer:", "Risposta:"),
     "plain.thought": ("Thought for {seconds} s.", "Ha ragionato per {seconds} s."),
     "plain.thought_some": ("It thought first.", "Prima ha ragionato."),
     "plain.stopped": (
@@ -109,6 +108,10 @@ PLAIN: dict[str, tuple[str, str]] = {
         "No model here is called {name}; /model lists them.",
         "Qui nessun modello si chiama {name}; /model li elenca.",
     ),
+    "plain.several_models": (
+        "Several models are meant: {names}.",
+        "Sono più modelli: {names}.",
+    ),
     "plain.search_how": ("Type /search and the words.", "Scrivi /search e le parole."),
     "plain.found.one": ("{number} passage:", "{number} passo:"),
     "plain.found.many": ("{number} passages:", "{number} passi:"),
@@ -153,8 +156,8 @@ PLAIN: dict[str, tuple[str, str]] = {
         "/read vuole un numero da 1 a {count}, o all.",
     ),
     "plain.persona_how": (
-        "/persona NAME uses one, /persona save NAME makes one, /persona remove NAME forgets it.",
-        "/persona NOME ne usa una, /persona save NOME ne crea una, /persona remove NOME la "
+        "/persona NAME uses one, /persona save NAME makes one, /persona rm NAME forgets it.",
+        "/persona NOME ne usa una, /persona save NOME ne crea una, /persona rm NOME la "
         "elimina.",
     ),
     "plain.stats": ("{name}: {value}", "{name}: {value}"),
@@ -173,10 +176,10 @@ PLAIN: dict[str, tuple[str, str]] = {
         "Read the last message again, message N, or all",
         "Rileggi l’ultimo messaggio, il messaggio N, o tutti",
     ),
-    "plain.help.continue": (
-        "Go on with an answer that was cut off",
-        "Prosegui una risposta interrotta",
-    ),
     "plain.help.editor": ("Write in $EDITOR", "Scrivi in $EDITOR"),
-    "plain.end_of_input": ("Input has ended.", "L’input è finito."),
+    "plain.help.models": ("Choose another model", "Scegli un altro modello"),
+    "plain.help.search": (
+        "Find what was said in any chat",
+        "Trova ciò che fu detto in una chat",
+    ),
 }
