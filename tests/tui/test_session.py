@@ -150,3 +150,38 @@ async def test_a_lone_surrogate_is_sent_as_a_replacement(run_chat, text):
         await chat.ask(text)
         assert chat.shown[0][1] == text.replace("\ud83d", "\ufffd").replace("\udcff", "\ufffd")
         assert chat.stored() == chat.shown
+
+
+async def test_what_was_being_written_is_there_at_the_next_start(run_chat):
+    async with run_chat() as chat:
+        await chat.ask("first")
+        await chat.type("an answer to this")
+        await chat.app._chat.new()
+        await chat.type("unsent words")
+        await chat.until(lambda: chat.app._archive._store.draft(None).text == "unsent words")
+    async with run_chat() as chat:
+        prompt = chat.app._chat.query_one(Prompt)
+        await chat.until(lambda: prompt.text == "unsent words")
+        await chat.app._chat.open(1)
+        await chat.until(lambda: prompt.text == "an answer to this")
+        await chat.app._chat.new()
+        await chat.until(lambda: prompt.text == "unsent words")
+
+
+async def test_an_interrupted_answer_says_how_to_go_on(run_chat, tmp_path):
+    store = Store.open(tmp_path / "conversations.sqlite3")
+    user = store.send(None, None, "history")
+    reply = store.start_answer(user.conversation_id, user.id, model="guide")
+    store.flush(reply.id, "half an", "")
+    store.close()
+    async with run_chat() as chat:
+        await chat.app._chat.open(user.conversation_id)
+        assert (chat.views[1].state, chat.views[1].text) == ("interrupted", "half an")
+        assert "/continue" in chat.views[1].detail
+        await chat.until(lambda: "/continue" in chat.screen_text)
+        await chat.type("/continue")
+        await chat.pilot.press("enter")
+        await chat.until(lambda: chat.session.branch[-1].id != reply.id)
+        await chat.ended(2)
+        assert chat.session.branch[-1].text.startswith("half an ")
+        assert chat.views[1].sibling == (2, 2)
