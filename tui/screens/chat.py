@@ -148,6 +148,7 @@ class ChatScreen(ChatView):
     @on(TextArea.Changed)
     def _written_on(self) -> None:
         self.session.drafted()
+        self.show_status()
 
     @on(Prompt.Mistaken)
     def _mistaken(self, event: Prompt.Mistaken) -> None:
