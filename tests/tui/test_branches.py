@@ -265,6 +265,70 @@ def test_whatever_is_done_nothing_is_lost_and_everything_is_in_its_place(steps):
     asyncio.run(run())
 
 
+ASYNC_STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            "send edit again continue older newer fork new open delete undo stop finish "
+            "flush".split()
+        ),
+        st.integers(0, 7),
+    ),
+    min_size=3,
+    max_size=14,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ASYNC_STEPS)
+def test_wherever_one_goes_while_an_answer_is_written_it_ends_in_its_place(steps):
+    async def step_by_step(here, step, number, counter):
+        session = here.session
+        match step:
+            case "stop":
+                session.stop()
+            case "flush":
+                await session.flush()
+            case "finish" if session.answer and session.answer.request:
+                here.engine.finish(session.answer.request)
+            case "finish":
+                pass
+            case _ if session.answer and step in ("send", "edit", "again", "continue"):
+                before = all_rows(here.store)
+                assert not await session.send("two at once")
+                assert all_rows(here.store) == before
+            case _:
+                await act(here, step, number, counter)
+        session.pump()
+        for message in session.branch:
+            key = session.key_of(message.id)
+            if session.answer and message.id == session.answer.message_id:
+                assert session.answer.key == key
+                assert here.view.messages[key].text == session.answer.text
+                assert here.view.messages[key].state == "streaming"
+            else:
+                assert here.view.messages[key].text == message.text
+        if session.answer and session.answer.key is not None:
+            assert session.branch[-1].id == session.answer.message_id
+
+    async def run():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "c.sqlite3"
+            async with desk(path) as here:
+                here.engine.waits = True
+                final = {}
+                for counter, (step, number) in enumerate(steps):
+                    await step_by_step(here, step, number, counter)
+                    rows = {row[0]: row for row in all_rows(here.store)}
+                    assert all(rows[known] == row for known, row in final.items())
+                    final = {known: row for known, row in rows.items() if row[5] != "streaming"}
+            store = Store.open(path)
+            assert store.recovered == 0, "an answer was not stored at the end"
+            assert all(row[4] for row in all_rows(store) if row[5] == "done")
+            store.close()
+
+    asyncio.run(run())
+
+
 async def test_an_edit_is_a_branch_beside_the_old_one(path):
     async with desk(path) as here:
         first, answer = await here.ask("Why?")
