@@ -157,7 +157,7 @@ class ChatView(Screen[None]):
         """Everything that is said once, in the language spoken now."""
         self.composer.translate()
         self.query_one(Sidebar).border_title = say("chat.chats")
-        self.query_one("#hint", Static).update(say("message.hint"))
+        self.query_one("#hint", Static).update(say("message.hint").replace("_", "\N{NO-BREAK SPACE}"))
         self.query_one("#too_small", Static).update(say("prompt.too_small"))
 
     def show_status(self) -> None:

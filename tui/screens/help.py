@@ -63,6 +63,8 @@ def _writing() -> list[tuple[str, str]]:
         (shown("enter"), "help.send"),
         (shown("ctrl+j"), "help.newline"),
         (f"{shown('up')} {shown('down')}", "help.history"),
+        (shown("up"), "help.edit_last"),
+        (shown("backspace"), "help.take_off"),
         ("/", "help.complete"),
         ("//", "help.literal"),
     ]
@@ -72,6 +74,7 @@ def _reading() -> list[tuple[str, str]]:
     return [
         (f"{shown('pageup')} {shown('pagedown')}", "help.scroll"),
         (shown("end"), "help.follow"),
+        (shown("shift+tab"), "help.list"),
     ]
 
 
@@ -88,6 +91,8 @@ def _messages() -> list[tuple[str, str]]:
         ("1-9", "help.block"),
         (f"{shown('left')} {shown('right')}", "help.sibling"),
         ("o", "help.fold"),
+        ("r", "help.again"),
+        ("f", "help.fork"),
     ]
 
 

@@ -75,7 +75,7 @@ class Completion(Widget):
     def render(self) -> Content:
         """Name and argument in a column, the explanation beside them."""
         width = self.content_size.width
-        column = min(self._names, max(12, 2 * width // 5))
+        column = min(self._names, max(12, width // 3))
         lines: list[Content] = []
         for number in range(self._top, min(self._top + ROWS, len(self._suggestions))):
             item = self._suggestions[number]

@@ -20,6 +20,17 @@ HELP: dict[str, tuple[str, str]] = {
         "Earlier questions, from the first or last line",
         "Domande precedenti, dalla prima o dall’ultima riga",
     ),
+    "help.edit_last": (
+        "In an empty prompt: edit the last question, then the ones before",
+        "A prompt vuoto: modifica l’ultima domanda, poi le precedenti",
+    ),
+    "help.take_off": (
+        "In an empty prompt: take off what was attached last",
+        "A prompt vuoto: toglie l’ultimo allegato",
+    ),
+    "help.list": ("To the list of chats, and back", "All’elenco delle chat, e indietro"),
+    "help.again": ("Another answer; both are kept", "Un’altra risposta; restano entrambe"),
+    "help.fork": ("Go on in a copy from there", "Continua da lì in una copia"),
     "help.complete": ("Complete a /command", "Completa un /comando"),
     "help.scroll": ("Scroll", "Scorri"),
     "help.follow": (
