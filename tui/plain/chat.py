@@ -175,6 +175,8 @@ class PlainChat:
         if prefill and prefill.done < prefill.total:
             done, total = count(prefill.done), count(prefill.total)
             return say("plain.still_reading", done=done, total=total)
+        if answer and answer.text:
+            return say("plain.still_writing")
         return say("plain.still_waiting")
 
     async def _last_model(self, models: dict[str, LocalModel]) -> str:

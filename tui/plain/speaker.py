@@ -25,6 +25,9 @@ _RULE = re.compile(r"^ {0,3}(?:(?:-[ \t]*){3,}|(?:\*[ \t]*){3,}|(?:_[ \t]*){3,}|
 _DELIMITER = re.compile(r"^\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$")
 _CELLS = re.compile(r"(?<!\\)\|")
 _SENTENCE = re.compile(r"[.!?…:;][\"'”’»)\]*_]*\s+|[。！？]")  # noqa: RUF001 (East Asian)
+_SPACE = re.compile(r"\s+")
+_LONG = 200
+"""Characters without the end of a sentence after which one need not be waited for."""
 _PAIRED = ("**", "*", "__", "_", "~~", "`")
 _SAID_WHOLE = ("#", ">", "|", "`", "~", "=")
 """How lines begin that mean something as a whole."""
@@ -73,11 +76,10 @@ class Speaker:
         if not self._said and (line.lstrip().startswith(_SAID_WHOLE) or _RULE.match(line)):
             return ""
         item = _ITEM.match(line)
-        end = 0
-        for found in _SENTENCE.finditer(line, max(self._said, item.end() if item else 0)):
-            part = line[self._said : found.end()]
-            if _is_closed(part) and found.end() < len(line):
-                end = found.end()
+        start = max(self._said, item.end() if item else 0)
+        end = self._last(_SENTENCE, start)
+        if not end and len(line) - start > _LONG:
+            end = self._last(_SPACE, start + _LONG // 2)
         if not end:
             return ""
         part, first = line[self._said : end], not self._said
@@ -85,6 +87,15 @@ class Speaker:
         self._blank = False
         space = part[len(part.rstrip()) :]  # parts it from the next one
         return _prose(part, item if first else None) + space
+
+    def _last(self, stop: re.Pattern[str], start: int) -> int:
+        """Where what can be said of the line ends, at a ``stop`` after ``start``; 0 for nowhere."""
+        end = 0
+        for found in stop.finditer(self._line, start):
+            # White space that more may follow is said with the rest.
+            if found.end() < len(self._line) and _is_closed(self._line[self._said : found.end()]):
+                end = found.end()
+        return end
 
     def _end_line(self) -> str:
         line, said = self._line, self._said

@@ -60,6 +60,7 @@ PLAIN: dict[str, tuple[str, str]] = {
         "Sto ancora leggendo: {done} token su {total}.",
     ),
     "plain.still_thinking": ("Still thinking.", "Sto ancora ragionando."),
+    "plain.still_writing": ("Still writing.", "Sto ancora scrivendo."),
     "plain.still_waiting": ("Still waiting for the engine.", "Aspetto ancora il motore."),
     "plain.warning": ("Warning: {text}", "Attenzione: {text}"),
     "plain.leave_again": (
@@ -157,8 +158,7 @@ PLAIN: dict[str, tuple[str, str]] = {
     ),
     "plain.persona_how": (
         "/persona NAME uses one, /persona save NAME makes one, /persona rm NAME forgets it.",
-        "/persona NOME ne usa una, /persona save NOME ne crea una, /persona rm NOME la "
-        "elimina.",
+        "/persona NOME ne usa una, /persona save NOME ne crea una, /persona rm NOME la elimina.",
     ),
     "plain.stats": ("{name}: {value}", "{name}: {value}"),
     "plain.help": (
