@@ -77,6 +77,17 @@ def test_sentences_come_when_they_are_whole():
     assert speaker.finish() == "Two\n"
 
 
+def test_a_sentence_without_end_comes_in_parts():
+    speaker = Speaker()
+    text = "".join(f"word{number} " for number in range(100))
+    parts = [speaker.feed(f"word{number} ") for number in range(100)]
+    said = "".join(parts)
+    assert len(said) > len(text) - 250
+    assert 2 <= sum(map(bool, parts)) <= 8
+    assert all(part.endswith(" ") for part in parts if part)
+    assert said + speaker.finish() == text.rstrip() + "\n"
+
+
 def test_lines_of_code_come_when_they_are_whole():
     speaker = Speaker()
     assert speaker.feed("```\nfirst = 1. Second") == "Code block 1:\n"
@@ -108,6 +119,7 @@ PIECES = st.lists(
             "# ",
             "**",
             "Some words. ",
+            "many words without an end " * 8,
             "and `code` ",
             "x|y ",
             "(a",
