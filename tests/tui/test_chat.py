@@ -9,7 +9,6 @@ import sys
 
 import pytest
 from textual import events
-from textual.widgets import OptionList
 
 from mlxqwen.errors import OutputError
 from tui.screens.help import HelpScreen
@@ -302,12 +301,7 @@ async def test_quitting_in_mid_answer_keeps_it(run_chat):
 async def test_choosing_another_model(run_chat):
     async with run_chat() as chat:
         await chat.ask("hello")
-        await chat.pilot.press("ctrl+l")
-        assert isinstance(chat.app.screen, Picker)
-        await chat.until(lambda: chat.app.screen.query_one(OptionList).option_count == 2)
-        await chat.type("4b")
-        await chat.until(lambda: chat.app.screen.query_one(OptionList).option_count == 1)
-        await chat.pilot.press("enter")
+        chat.session.choose_model("qwen/Qwen3-4B-4bit")
         await chat.until(lambda: chat.session.loaded_name == "qwen/Qwen3-4B-4bit")
         await chat.ask("and you?")
         assert chat.views[3].header.startswith("Qwen3-4B-4bit · ")
