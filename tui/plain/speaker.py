@@ -11,6 +11,7 @@ otherwise not be read before it is over.
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from ..markdown import clean
 from ..markdown.inline import inline_spans
@@ -29,6 +30,7 @@ _SPACE = re.compile(r"\s+")
 _LONG = 200
 """Characters without the end of a sentence after which one need not be waited for."""
 _PAIRED = ("**", "*", "__", "_", "~~", "`")
+_OPENING = {"(": ")", "[": "]"}
 _SAID_WHOLE = ("#", ">", "|", "`", "~", "=")
 """How lines begin that mean something as a whole."""
 
@@ -40,6 +42,8 @@ class Speaker:
         self.code_blocks: list[str] = []
         self._line = ""  # what has come of the line that is not complete
         self._said = 0  # characters of it that are said already
+        self._scanned = 0  # characters of it whose marks are counted
+        self._marks: Counter[str] = Counter()
         self._fence = ""  # what closes the open code block
         self._indent = 0  # spaces before its lines that are not its own
         self._code: list[str] = []
@@ -91,15 +95,31 @@ class Speaker:
     def _last(self, stop: re.Pattern[str], start: int) -> int:
         """Where what can be said of the line ends, at a ``stop`` after ``start``; 0 for nowhere."""
         end = 0
-        for found in stop.finditer(self._line, start):
-            # White space that more may follow is said with the rest.
-            if found.end() < len(self._line) and _is_closed(self._line[self._said : found.end()]):
+        self._scanned = max(self._scanned, start)
+        for found in stop.finditer(self._line, self._scanned):
+            if found.end() == len(self._line):
+                break  # white space that more may follow is said with the rest
+            self._count(self._line[self._scanned : found.end()])
+            self._scanned = found.end()
+            if self._is_closed():
                 end = found.end()
         return end
 
+    def _count(self, part: str) -> None:
+        for mark in (*_PAIRED, *_OPENING, *_OPENING.values()):
+            self._marks[mark] += part.count(mark)
+
+    def _is_closed(self) -> bool:
+        """No mark that began in what is counted seems to end beyond it."""
+        marks = self._marks
+        return all(marks[mark] % 2 == 0 for mark in _PAIRED) and all(
+            marks[opening] <= marks[closing] for opening, closing in _OPENING.items()
+        )
+
     def _end_line(self) -> str:
         line, said = self._line, self._said
-        self._line, self._said = "", 0
+        self._line, self._said, self._scanned = "", 0, 0
+        self._marks.clear()
         if said:
             self._blank = False
             return _prose(line[said:], None) + "\n"
@@ -209,13 +229,6 @@ def code_blocks(text: str) -> list[str]:
     speaker.feed(text)
     speaker.finish()
     return speaker.code_blocks
-
-
-def _is_closed(part: str) -> bool:
-    """Nothing that began in ``part`` seems to end beyond it."""
-    return all(part.count(mark) % 2 == 0 for mark in _PAIRED) and all(
-        part.count(opening) <= part.count(closing) for opening, closing in ("()", "[]")
-    )
 
 
 def _prose(text: str, item: re.Match[str] | None) -> str:
