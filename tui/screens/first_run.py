@@ -19,6 +19,7 @@ from textual.widgets.option_list import Option
 from ..job import Task
 from ..units import count, size
 from ..words import say
+from .library_rows import ends
 from .models_choose import Choosing, ask_folder, choice
 from .models_facts import CONTEXT, CONTEXTS, Facts, Offer, gather, preselected
 from .models_orders import ask_download, pull_task
@@ -68,8 +69,6 @@ class FirstRun(ModalScreen[Task | str | None]):
         frame = Vertical(
             Static("", markup=False, id="first-about"), Choosing(markup=False), id="first"
         )
-        frame.border_title = say("first.title")
-        frame.border_subtitle = say("first.hint")
         yield frame
 
     def on_mount(self) -> None:
@@ -132,6 +131,8 @@ class FirstRun(ModalScreen[Task | str | None]):
         self._show()
 
     def _show(self) -> None:
+        frame = self.query_one("#first")
+        frame.border_title, frame.border_subtitle = say("first.title"), say("first.hint")
         self._show_about()
         options = self._choices()
         suggested = preselected(self._facts.offers) if self._facts else None
@@ -180,17 +181,18 @@ class FirstRun(ModalScreen[Task | str | None]):
         options += [Option("", disabled=True), Option(heading, disabled=True)]
         best = preselected(self._facts.offers)
         self._offers = {row.model.alias: row for row in fitting[:_MOST]}
-        return options + [_offer(row, row is best, tokens) for row in self._offers.values()]
+        room = max(20, self._list.scrollable_content_region.width - 2)
+        return options + [_offer(row, room, row is best) for row in self._offers.values()]
 
 
-def _offer(row: Offer, suggested: bool, tokens: str) -> Option:
-    amount = size(row.bytes) if row.bytes else ""
-    needs = say("quantise.memory") + f" {size(row.plan.total)}" if row.plan else ""
-    line = Content.assemble(
-        (f"  {row.model.alias:<27}", "bold" if suggested else ""),
-        (f"{amount:>9}", ""),
-        (f"   {needs:<18}", "$text-muted"),
-        (" ✓", "$text-success"),
-        (f"  {say('first.suggested')}" if suggested else "", "$text-success"),
-    )
-    return Option(line, id=row.model.alias)
+def _offer(row: Offer, width: int, suggested: bool) -> Option:
+    left = Content.styled(f"  {row.model.alias}", "bold" if suggested else "")
+    word = say("first.suggested")
+    parts: list[tuple[str, str]] = [(f"{size(row.bytes or 0):>10}", "")]
+    if width >= 56 and row.plan:
+        memory = f"{say('quantise.memory')} {size(row.plan.total)}"
+        parts.append((f"{memory:>20}", "$text-muted"))
+    parts.append(("  ✓", "$text-success"))
+    if width >= 56:
+        parts.append(((f"  {word}" if suggested else "").ljust(len(word) + 2), "$text-success"))
+    return Option(ends(left, Content.assemble(*parts), width), id=row.model.alias)

@@ -27,7 +27,7 @@ from .models_facts import CONTEXT, CONTEXTS, Facts, Here, Offer, Part, Typed, ga
 from .models_list import ModelList, keys_of, said
 from .models_orders import ask_download, ask_removal, download_name, pull_task, verify_task
 from .models_quantise import QuantiseDialog
-from .models_rows import Row, sections, short, subject
+from .models_rows import Row, row_name, sections, short, subject
 
 if TYPE_CHECKING:
     from .chat import ChatScreen
@@ -181,7 +181,7 @@ class ModelsScreen(Screen[str | None]):
         """Read every byte, and compute."""
         row = self._list.current
         if isinstance(row, Here):
-            self._jobs.add(verify_task(row.model.name))
+            self._add(verify_task(row.model.name))
 
     def action_remove(self) -> None:
         """Clear a job away; remove a model, after a question."""
@@ -272,16 +272,21 @@ class ModelsScreen(Screen[str | None]):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._jobs.add(pull_task(download_name(row)))
+                self._add(pull_task(download_name(row)))
 
         self.app.push_screen(ask_download(row, self._facts), answered)
 
     def _ask_quantising(self, source: str) -> None:
         def answered(task: Task | None) -> None:
             if task is not None:
-                self._jobs.add(task)
+                self._add(task)
 
         self.app.push_screen(QuantiseDialog(source, self._tokens), answered)
+
+    def _add(self, task: Task) -> None:
+        job = self._jobs.add(task)
+        self._show()
+        self._list.go_to(row_name(job))
 
     async def _remove(self, row: Here | Part) -> None:
         name = subject(row)

@@ -26,6 +26,7 @@ class Choosing(OptionList):
         padding: 0;
         background: $surface;
         scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable;
         text-wrap: nowrap;
         text-overflow: ellipsis;
         & > .option-list--option { padding: 0 1; }

@@ -21,6 +21,7 @@ CONTEXTS = (4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)
 """Contexts to choose from; beside them 0, which is as many tokens as fit."""
 CONTEXT = 32_768
 
+_EASY = 0.75  # of the memory for models, which other programs want too
 _BITS = 4  # the form in which people run them
 
 
@@ -149,13 +150,21 @@ def offers(context: int, models: Sequence[LocalModel], budget: int) -> tuple[Off
 
 
 def preselected(found: Sequence[Offer]) -> Offer | None:
-    """The model to suggest: the largest of which a conversion fits; of equals the newest."""
+    """The model to suggest: the largest that leaves room for other programs; else the smallest.
+
+    Of equals the newest. Models that always think first are not what one wants to begin with.
+    """
     fitting = [one for one in found if one.converted and one.plan and one.plan.fits]
-    return max(
-        enumerate(fitting),
-        key=lambda one: (one[1].plan.weights if one[1].plan else 0, one[0]),
-        default=(0, None),
-    )[1]
+    fitting = [one for one in fitting if one.model.thinking != "always"]
+    needs = [one.plan.total if one.plan else 0 for one in fitting]
+    easy = [
+        (need, place)
+        for place, (one, need) in enumerate(zip(fitting, needs, strict=True))
+        if one.plan and need <= _EASY * one.plan.budget
+    ]
+    if easy:
+        return fitting[max(easy)[1]]
+    return min(zip(needs, fitting, strict=True), key=lambda one: one[0], default=(0, None))[1]
 
 
 def free_at(path: Path) -> int:

@@ -118,6 +118,11 @@ class ModelList(OptionList):
             )
         self.scroll_to(y=top, animate=False)
 
+    def go_to(self, name: str) -> None:
+        """Put the cursor on the row called ``name``, where there is one."""
+        if name in self._rows:
+            self.highlighted = self.get_option_index(name)
+
     def repaint(self, job: Job) -> bool:
         """Show how ``job`` fares now; False where its row is not there."""
         name = row_name(job)

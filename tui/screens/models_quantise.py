@@ -192,6 +192,9 @@ class QuantiseDialog(ModalScreen[Task | None]):
         self._show([(say("quantise.reading"), "$text-muted")])
         try:
             events = await ask("quantize", order.dry_run)
+            if any(isinstance(one, Failure) and one.kind == "ContextExceeded" for one in events):
+                # With as many tokens as it reaches, up to those that nobody had to choose.
+                events = await ask("quantize", (*order.arguments, "--dry-run"))
         except OSError as error:
             self._show([(say("jobs.cannot_run", error=error.strerror), "$text-error")])
             return

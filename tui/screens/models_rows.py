@@ -18,7 +18,7 @@ from .models_facts import Facts, Here, Offer, Part, Typed
 Row = Here | Part | Offer | Typed | Job
 Piece = tuple[str, str]
 
-_SIZE, _BITS, _NEEDS, _WHERE = 9, 6, 11, 16
+_SIZE, _BITS, _NEEDS, _WHERE = 10, 6, 11, 18
 _BAR = 18  # cells of a job's bar where there is room
 
 

@@ -272,7 +272,7 @@ MODELS: dict[str, tuple[str, str]] = {
     "first.try": ("Try now", "Prova subito"),
     "first.try_about": (
         "a tiny demonstration model; needs no network",
-        "un minuscolo modello dimostrativo; senza rete",
+        "un minuscolo modello, senza rete",
     ),
     "first.use": ("Use a model in a folder…", "Usa un modello in una cartella…"),
     "first.quantise": ("Quantise a checkpoint…", "Quantizza un checkpoint…"),
@@ -290,8 +290,8 @@ MODELS: dict[str, tuple[str, str]] = {
     ),
     "first.suggested": ("suggested", "consigliato"),
     "first.hint": (
-        "↑↓ move · ←→ context · Enter choose · Esc try now",
-        "↑↓ scorri · ←→ contesto · Invio scegli · Esc prova subito",
+        "Enter choose · Esc try now · ←→ context",
+        "Invio scegli · Esc prova subito · ←→ contesto",
     ),
     "missing.title": ("This chat’s model is missing", "Manca il modello di questa chat"),
     "missing.about": (
