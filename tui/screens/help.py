@@ -91,6 +91,8 @@ def _messages() -> list[tuple[str, str]]:
         ("1-9", "help.block"),
         (f"{shown('left')} {shown('right')}", "help.sibling"),
         ("o", "help.fold"),
+        ("r", "action.regenerate.help"),
+        ("f", "action.fork.help"),
         ("r", "help.again"),
         ("f", "help.fork"),
     ]
