@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import pytest
 from textual import events
-from textual.widgets import Static
 
 from tui.screens import chat as chat_screen
 from tui.screens.chat import ChatScreen
 from tui.widgets.bars import StatusBar, TitleBar
+from tui.widgets.hints import Hints
 from tui.widgets.sidebar import Sidebar
 
 CODE = "Code:\n\n```python\nprint('one')\n```\n\ntext\n\n```\ntwo\n```\n\nEnd."
@@ -43,7 +43,7 @@ async def test_tab_marks_the_last_message_and_keys_move(run_chat):
         assert composer(chat).prompt.has_focus  # there is nothing to read
         await chat.ask("one")
         await chat.ask("two")
-        hint = chat.app._chat.query_one("#hint", Static)
+        hint = chat.app._chat.query_one(Hints)
         assert not hint.display
         await chat.pilot.press("tab")
         assert (chat.transcript.has_focus, marked(chat), hint.display) == (True, 3, True)

@@ -37,6 +37,7 @@ from ..store import Store
 from ..views import one_line, transcript_labels
 from ..widgets.bars import TitleBar
 from ..widgets.composer import Composer
+from ..widgets.hints import Hints
 from ..widgets.prompt import Prompt
 from ..widgets.reader import Reader
 from ..widgets.sidebar import Sidebar
@@ -181,7 +182,7 @@ class ChatScreen(ChatView):
 
     @on(Reader.Focused)
     def _hint(self, event: Reader.Focused) -> None:
-        self.query_one("#hint", Static).display = event.focused
+        self.query_one(Hints).display = event.focused
 
     @on(OptionList.OptionSelected, "#sidebar")
     def _chosen(self, event: OptionList.OptionSelected) -> None:

@@ -20,6 +20,7 @@ from ..view import Severity
 from ..views import model_label, one_line, transcript_labels
 from ..widgets.bars import StatusBar, TitleBar
 from ..widgets.composer import Composer
+from ..widgets.hints import Hints
 from ..widgets.prompt import Prompt
 from ..widgets.reader import Reader
 from ..widgets.sidebar import Sidebar
@@ -61,7 +62,7 @@ class ChatView(Screen[None]):
                     labels=transcript_labels(thoughts=self.settings.thoughts), id="transcript"
                 )
                 yield Static("", id="below", markup=False)
-                yield Static("", id="hint", markup=False)
+                yield Hints(id="hint")
                 yield self.composer
         yield StatusBar(id="status")
         yield Static("", id="too_small", markup=False)
@@ -157,7 +158,7 @@ class ChatView(Screen[None]):
         """Everything that is said once, in the language spoken now."""
         self.composer.translate()
         self.query_one(Sidebar).border_title = say("chat.chats")
-        self.query_one("#hint", Static).update(say("message.hint").replace("_", "\N{NO-BREAK SPACE}"))
+        self.query_one(Hints).present(say("message.hint"))
         self.query_one("#too_small", Static).update(say("prompt.too_small"))
 
     def show_status(self) -> None:

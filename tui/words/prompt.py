@@ -13,14 +13,14 @@ PROMPT: dict[str, tuple[str, str]] = {
         "Il comando {word} non esiste. Intendevi {nearest}?",
     ),
     "prompt.too_small": (
-        "This window is too small.\nThe answer goes on.",
-        "Questa finestra è troppo piccola.\nLa risposta continua.",
+        "Make this window larger.\nMeanwhile everything goes on.",
+        "Allarga questa finestra.\nIntanto tutto continua.",
     ),
     "prompt.answered": ("mlxqwen has answered: {title}", "mlxqwen ha risposto: {title}"),
     "message.hint": (
-        "j/k_move  e_edit  y_copy  1–9_code  ←/→_versions  o_thoughts  r_again  f_fork  Esc_back",
-        "j/k_muovi  e_modifica  y_copia  1–9_codice  ←/→_versioni  o_pensieri  r_ancora"
-        "  f_biforca  Esc_indietro",
+        "j/k move  e edit  y copy  1–9 code  ←/→ versions  o thoughts  r again  f fork  Esc back",
+        "j/k muovi  e modifica  y copia  1–9 codice  ←/→ versioni  o pensieri  r ancora"
+        "  f biforca  Esc indietro",
     ),
     "message.none_to_edit": (
         "There is no question to edit yet.",
