@@ -235,3 +235,42 @@ def test_a_terminal_that_is_gone_ends_the_chat(pane):
     os.close(nothing)
     # Python itself makes 120 of it where it cannot flush its streams into the dead terminal.
     assert pane.process.wait(10) in (1, 120)
+
+
+EDITOR = """#!/bin/sh
+printf 'the editor has the terminal'
+cat "$1" > "{seen}"
+while [ ! -e "{seen}.go" ]; do sleep 0.05; done
+printf 'written elsewhere' > "$1"
+"""
+
+
+def test_the_editor_has_the_terminal_and_gives_it_back(tmp_path, monkeypatch):
+    seen = tmp_path / "seen"
+    script = tmp_path / "editor"
+    script.write_text(EDITOR.format(seen=seen))
+    script.chmod(0o700)
+    monkeypatch.setenv("VISUAL", str(script))
+    pane = Pane(tmp_path / "conversations.sqlite3")
+    try:
+        pane.type(b"slow\r")
+        pane.until(lambda: b"word3" in pane.shown)
+        pane.type(b"draft\x07")
+        pane.until(lambda: b"the editor has the terminal" in pane.shown)
+        begun = len(pane.shown)
+        time.sleep(0.5)
+        assert len(pane.shown) == begun  # an answer is coming, and paints over nothing
+        assert seen.read_text() == "draft"
+        (tmp_path / "seen.go").touch()
+        pane.until(lambda: b"elsewhere" in pane.shown[begun:])
+        pane.type(b" and here\x1b")
+        pane.until(lambda: b"stopped" in pane.shown)
+        pane.type(b"\r")
+        pane.until(lambda: len(pane.questions()) == 2)
+        assert pane.questions()[1] == "written elsewhere and here"
+        pane.leave()
+    finally:
+        pane.process.kill()
+        pane.process.wait()
+        pane.reader.join(5)
+        os.close(pane.master)
