@@ -133,7 +133,6 @@ MODELS: dict[str, tuple[str, str]] = {
         "A quantisation that was broken off. The same order goes on from there: r asks for it.",
         "Una quantizzazione interrotta. Lo stesso ordine riprende da lì: r lo chiede.",
     ),
-    "models.in_use": ("in use", "in uso"),
     "models.stays": ("The built-in model stays.", "Il modello integrato resta."),
     "models.used_now": (
         "{name} is in use. Choose another model, then remove it.",
@@ -182,7 +181,6 @@ MODELS: dict[str, tuple[str, str]] = {
     ),
     "models.yes.download": ("Download", "Scarica"),
     "models.yes.remove": ("Remove", "Elimina"),
-    "models.yes.quantise": ("Quantise", "Quantizza"),
     "models.no": ("Cancel", "Annulla"),
     "models.keep": ("Keep", "Tieni"),
     "quantise.title": ("Quantise", "Quantizza"),

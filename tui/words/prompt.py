@@ -54,10 +54,6 @@ PROMPT: dict[str, tuple[str, str]] = {
         "{files} file · {size} · ~{tokens} token",
     ),
     "attach.more": ("+{number} more", "+{number} altri"),
-    "attach.done": (
-        "{name} goes with the next message. Backspace in an empty prompt takes it off.",
-        "{name} andrà con il prossimo messaggio. Backspace a prompt vuoto lo toglie.",
-    ),
     "attach.twice": ("{name} is attached already.", "{name} è già allegato."),
     "attach.skipped": (
         "Left out of {name}: {reasons}",
