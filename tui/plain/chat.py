@@ -88,7 +88,7 @@ class PlainChat:
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Have the loop do ``work``, and wait for it. Ctrl+C meanwhile stops the answer."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        with self.interrupts.busy(partial(self._loop.call_soon_threadsafe, self.session.stop)):
+        with self.interrupts.busy(partial(self._loop.call_soon_threadsafe, self._stop)):
             done = future.result()
         if self.view.failure:
             raise self.view.failure
@@ -141,6 +141,10 @@ class PlainChat:
     async def _close(self) -> None:
         await self.session.close()
         await self.archive.close()
+
+    def _stop(self) -> None:
+        self.output.disturbed()
+        self.session.stop()
 
     async def _pump(self) -> None:
         while True:

@@ -76,9 +76,10 @@ class TerminalLines:
         """See ``Keyboard``. Several lines that come at once were pasted, and are one message."""
         sys.stdout.write(prompt)
         sys.stdout.flush()
-        data = self._line()
-        while _is_waiting():
-            data += self._line()
+        data = part = self._line()
+        while part and _is_waiting():
+            part = self._line()
+            data += part
         if not data:
             raise EOFError
         return _harmless(data.decode(errors="replace"))
@@ -93,7 +94,10 @@ class TerminalLines:
     def _line(self) -> bytes:
         data = b""
         while not data.endswith(b"\n"):
-            part = os.read(sys.stdin.fileno(), _READ_BYTES)
+            try:
+                part = os.read(sys.stdin.fileno(), _READ_BYTES)
+            except OSError:  # the terminal is gone
+                break
             data += part
             if not part:
                 break

@@ -21,6 +21,7 @@ class Output:
         self._lock = Lock()
         self._waiting: list[str] | None = None
         self._at_start = True
+        self._disturbed = False
         self.gone = False
         """Nobody reads any more: the terminal was closed."""
         self.last = time.monotonic()
@@ -42,10 +43,17 @@ class Output:
                 self._write(("" if self._at_start else "\n") + text + "\n")
 
     def hold(self) -> None:
-        """A person writes now; the cursor stands behind a prompt, where no line begins."""
+        """A person writes from here on, behind a prompt that begins a line."""
         with self._lock:
+            if not self._at_start or self._disturbed:
+                self._write("\n")
             self._waiting = []
             self._at_start = False
+
+    def disturbed(self) -> None:
+        """The terminal has written something itself, such as ``^C``: go on in a new line."""
+        with self._lock:
+            self._disturbed = True
 
     def release(self, *, at_start: bool = True) -> None:
         """The line is written: say what has waited. ``at_start``: the cursor is in a new line."""
@@ -59,6 +67,9 @@ class Output:
         self.last = time.monotonic()
         if not text or self.gone:
             return
+        if self._disturbed and not text.startswith("\n"):
+            text = f"\n{text}"
+        self._disturbed = False
         self._at_start = text.endswith("\n")
         try:
             self._stream.write(text)
