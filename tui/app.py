@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -223,6 +224,7 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         self.complaints.clear()
 
     async def _start(self) -> None:
+        gc.enable()  # the command line lets a start go without
         try:
             store = await self._archive.open()
         except MlxqwenError as error:

@@ -13,6 +13,9 @@ import sys
 def main() -> None:
     """Run the command line; the process ends with the exit status of the command."""
     try:
+        if len(sys.argv) == 1:
+            _open_chat()
+            return
         from .commands.root import app
 
         app(prog_name="mlxqwen")
@@ -26,6 +29,14 @@ def main() -> None:
         raise
     except BrokenPipeError:
         sys.exit(1)
+
+
+def _open_chat() -> None:
+    from .commands.chat import open_chat
+    from .commands.failures import reported
+
+    with reported():
+        open_chat(None)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-import typer
-
 from mlxqwen.errors import MlxqwenError
 
 from .output import tell
@@ -36,17 +34,17 @@ def reported() -> Generator[None, None, None]:
         if os.environ.get(DEBUG):
             raise
         _say(str(error))
-        raise typer.Exit(error.exit_code) from error
+        raise SystemExit(error.exit_code) from error
     except ImportError as error:
         if os.environ.get(DEBUG):
             raise
         _say(f"A library cannot be used here: {error}. `mlxqwen doctor` finds out why.")
-        raise typer.Exit(1) from error
+        raise SystemExit(1) from error
     except OSError as error:
         if os.environ.get(DEBUG):
             raise
         _say(_sentence(error))
-        raise typer.Exit(1) from error
+        raise SystemExit(1) from error
 
 
 def leave(status: int) -> NoReturn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from mlxqwen.errors import UsageError
 
 from . import failures
 from .ask import ask
+from .chat import open_chat, open_plain
 from .evaluate import evaluate
 from .machine import bench, doctor
 from .models import models
@@ -51,45 +51,6 @@ _PLAIN = typer.Option(
 )
 
 
-def _plain_chat(model: str | None) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError(
-            "The chat needs a terminal to be written in.", "In a pipe, use `mlxqwen ask`."
-        )
-    if model is not None:
-        from mlxqwen.hub.library import resolve
-
-        resolve(model)  # a wrong name is told before anything else
-    from ..plain.run import run
-
-    run(model)
-
-
-def _chat(model: str | None) -> None:
-    if sys.stdin.isatty() and os.environ.get("TERM", "") in ("", "dumb"):
-        raise UsageError(
-            "The chat cannot be drawn here: the terminal says that it is dumb (TERM).",
-            "`mlxqwen --plain` chats line by line.",
-        )
-    if sys.stdin.isatty() and sys.stdout.isatty() and not sys.stderr.isatty():
-        raise UsageError(
-            "The chat is drawn on standard error, which is not a terminal here.",
-            "Leave out what redirects it, such as 2>file.",
-        )
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError(
-            "The chat needs a terminal for input and output.",
-            "In a pipe, use `mlxqwen ask`.",
-        )
-    if model is not None:
-        from mlxqwen.hub.library import resolve
-
-        resolve(model)  # a wrong name is told before the screen changes
-    from ..app import run
-
-    run(model, debug=bool(os.environ.get(failures.DEBUG)))
-
-
 @app.callback()
 def root(
     context: typer.Context,
@@ -114,7 +75,7 @@ def root(
         )
     context.obj = plain
     if context.invoked_subcommand is None:
-        (_plain_chat if plain else _chat)(None)
+        (open_plain if plain else open_chat)(None)
 
 
 @app.command()
@@ -127,7 +88,7 @@ def chat(
     plain: Annotated[bool, _PLAIN] = False,
 ) -> None:
     """Chat in the terminal, with MODEL, or the one used last."""
-    (_plain_chat if plain or context.obj else _chat)(model)
+    (open_plain if plain or context.obj else open_chat)(model)
 
 
 app.command()(ask)
