@@ -12,7 +12,7 @@ import codecs
 import os
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -50,11 +50,11 @@ class Attachment:
     files: int = 1
     skipped: tuple[str, ...] = ()
     """What of a folder was left out, each with its reason in the interface's language."""
+    size: int = field(init=False, compare=False)
+    """Bytes of its text in UTF-8; counted once, for a chip is drawn often."""
 
-    @property
-    def size(self) -> int:
-        """Bytes of its text in UTF-8."""
-        return len(self.text.encode(errors="replace"))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", len(self.text.encode(errors="replace")))
 
     @property
     def tokens(self) -> int:

@@ -413,3 +413,35 @@ async def test_sent_prompts_survive_and_commands_too(run_chat, tmp_path):
     store = Store.open(tmp_path / "conversations.sqlite3")
     assert store.history() == ["/copy", "hello"]
     store.close()
+
+
+async def test_editing_keeps_what_was_attached_unless_it_is_taken_off(run_chat):
+    async with run_chat() as chat:
+        await write(chat, "a" * 30_000)
+        await chat.ask("first")
+        await write(chat, "b" * 30_000)
+        await write(chat, "draft")
+        await chat.pilot.press("tab", "e")
+        await chat.until(lambda: prompt(chat).text == "first")
+        assert [part.text[0] for part in composer(chat).attachments] == ["a"]
+        assert composer(chat).draft.text == "draft"
+        assert [part.text[0] for part in composer(chat).draft.attachments] == ["b"]
+        await chat.pilot.press("enter")
+        await chat.until(lambda: chat.views[0].sibling == (2, 2))
+        assert [part.text[0] for part in chat.session.branch[0].attachments] == ["a"]
+        assert prompt(chat).text == "draft"
+        assert [part.text[0] for part in composer(chat).attachments] == ["b"]
+
+
+async def test_what_is_written_survives_a_death(run_chat, tmp_path):
+    async with run_chat() as chat:
+        await write(chat, "a" * 30_000)
+        await write(chat, "half a question")
+        await chat.pilot.pause(0.6)
+        store = Store.open(tmp_path / "conversations.sqlite3")  # as it is on the disk now
+        try:
+            draft = store.draft(None)
+        finally:
+            store.close()
+        assert draft.text == "half a question"
+        assert [part.name for part in draft.attachments] == ["paste 1"]
