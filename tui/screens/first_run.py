@@ -130,12 +130,21 @@ class FirstRun(ModalScreen[Task | str | None]):
         self._facts = await asyncio.to_thread(gather, self._tokens)
         self._show()
 
+    def _fitting(self) -> list[Offer]:
+        """Conversions that reach the context and fit with it."""
+        offers = self._facts.offers if self._facts else ()
+        return [
+            row
+            for row in offers
+            if row.converted and row.plan and row.plan.fits and row.plan.context >= self._tokens
+        ]
+
     def _show(self) -> None:
         frame = self.query_one("#first")
         frame.border_title, frame.border_subtitle = say("first.title"), say("first.hint")
         self._show_about()
         options = self._choices()
-        suggested = preselected(self._facts.offers) if self._facts else None
+        suggested = preselected(self._fitting())
         before = self._list.highlighted_option
         wanted = suggested.model.alias if suggested else "try"
         if self._touched and before and before.id:
@@ -170,16 +179,14 @@ class FirstRun(ModalScreen[Task | str | None]):
         if self._facts is None:
             return options
         tokens = count(self._tokens)
-        fitting = [row for row in self._facts.offers if row.converted and row.plan]
-        fitting = [row for row in fitting if row.plan and row.plan.fits]
-        fitting.sort(key=lambda row: -(row.bytes or 0))
+        fitting = sorted(self._fitting(), key=lambda row: -(row.bytes or 0))
         title = say("first.fetch" if fitting else "first.fetch_none", tokens=tokens)
         heading = Content.assemble(
             (title, "bold $text-primary" if fitting else "$text-warning"),
             ("   ◂ ▸" if fitting else "", "$text-primary"),
         )
         options += [Option("", disabled=True), Option(heading, disabled=True)]
-        best = preselected(self._facts.offers)
+        best = preselected(fitting)
         self._offers = {row.model.alias: row for row in fitting[:_MOST]}
         room = max(20, self._list.scrollable_content_region.width - 2)
         return options + [_offer(row, room, row is best) for row in self._offers.values()]

@@ -27,11 +27,15 @@ _BITS = 4  # the form in which people run them
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """A model on this machine: what it needs, or why it cannot be run."""
+    """A model on this machine: what it needs, or why it cannot be run.
+
+    ``asked`` is the context wanted; the plan is for fewer tokens where the model reaches no more.
+    """
 
     model: LocalModel
     plan: Plan | None = None
     trouble: str = ""
+    asked: int = 0
 
     @property
     def row(self) -> str:
@@ -60,6 +64,7 @@ class Offer:
         bytes: Size of that; None where it is not known.
         plan: What it needs in four bits; None where that is not known.
         trouble: Why there is no plan, where there is a reason to tell.
+        asked: The context wanted, which the plan's may fall short of.
     """
 
     model: KnownModel
@@ -67,6 +72,7 @@ class Offer:
     bytes: int | None
     plan: Plan | None
     trouble: str = ""
+    asked: int = 0
 
     @property
     def row(self) -> str:
@@ -145,7 +151,7 @@ def offers(context: int, models: Sequence[LocalModel], budget: int) -> tuple[Off
         amount = known.file_bytes or known.tensor_bytes
         if known.mlx_ids:
             amount = known.mlx_bytes or (planned.stored if planned else None)
-        found.append(Offer(known, fetched, amount, planned, trouble))
+        found.append(Offer(known, fetched, amount, planned, trouble, context))
     return tuple(found)
 
 
@@ -196,7 +202,7 @@ def _here(model: LocalModel, context: int, budget: int) -> Here:
         lambda tokens: replace(plan(model.path, context=tokens, budget=budget), model=model.name),
         context,
     )
-    return Here(model, planned, trouble)
+    return Here(model, planned, trouble, context)
 
 
 def _planned(planner: Callable[[int | None], Plan], context: int) -> tuple[Plan | None, str]:

@@ -18,7 +18,7 @@ from .models_facts import Facts, Here, Offer, Part, Typed
 Row = Here | Part | Offer | Typed | Job
 Piece = tuple[str, str]
 
-_SIZE, _BITS, _NEEDS, _WHERE = 10, 6, 11, 18
+_SIZE, _BITS, _NEEDS, _WHERE = 10, 6, 14, 18
 _BAR = 18  # cells of a job's bar where there is room
 
 
@@ -213,7 +213,12 @@ def _offer(row: Offer, width: int) -> Content:
 
 
 def _needs(row: Here | Offer) -> Piece:
-    return ("–" if row.plan is None else size(row.plan.total), "$text-muted")
+    """The memory; with the tokens it is for, where those are fewer than were asked for."""
+    if row.plan is None:
+        return "–", "$text-muted"
+    if row.plan.context < row.asked:
+        return f"{count(row.plan.context)}: {size(row.plan.total)}", "$text-warning"
+    return size(row.plan.total), "$text-muted"
 
 
 def _verdict(row: Here | Offer) -> Piece:
