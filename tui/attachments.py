@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from mlxqwen.errors import UsageError
 
@@ -38,6 +38,7 @@ _LONGEST_DROP = 4096
 _IMAGES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 _IMAGE_NAMES = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tiff", ".heic", ".avif"}
 _PDF = b"%PDF-"
+_ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +104,16 @@ def dropped(text: str) -> list[Path]:
         parts = [text] if _exists(text) else shlex.split(text)
     except ValueError:
         return []  # quotes that do not end
-    paths = [Path(unquote(urlsplit(part).path) if _is_address(part) else part) for part in parts]
-    paths = [path.expanduser() for path in paths]
+    paths = [_path_of(part).expanduser() for part in parts]
     return paths if all(path.is_absolute() and _exists(path) for path in paths) else []
 
 
-def _is_address(text: str) -> bool:
-    return text.startswith("file:///")
+def _path_of(part: str) -> Path:
+    """A path as it is, or that of a ``file:///`` address with its %XX read as bytes."""
+    if not part.startswith("file:///"):
+        return Path(part)
+    written = part.removeprefix("file://").encode()
+    return Path(os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), written)))
 
 
 def _exists(path: str | Path) -> bool:
