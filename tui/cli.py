@@ -13,8 +13,8 @@ import sys
 def main() -> None:
     """Run the command line; the process ends with the exit status of the command."""
     try:
-        if len(sys.argv) == 1:
-            _open_chat()
+        if sys.argv[1:] in ([], ["--plain"]):
+            _open_chat(plain=len(sys.argv) > 1)
             return
         from .commands.root import app
 
@@ -31,12 +31,12 @@ def main() -> None:
         sys.exit(1)
 
 
-def _open_chat() -> None:
-    from .commands.chat import open_chat
+def _open_chat(*, plain: bool) -> None:
+    from .commands.chat import open_chat, open_plain
     from .commands.failures import reported
 
     with reported():
-        open_chat(None)
+        (open_plain if plain else open_chat)(None)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def open_plain(model: str | None) -> None:
         from mlxqwen.hub.library import resolve
 
         resolve(model)  # a wrong name is told before anything else
+    gc.disable()  # as below
     from ..plain.run import run
 
     run(model)

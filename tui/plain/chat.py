@@ -111,17 +111,18 @@ class PlainChat:
         except MlxqwenError as error:
             self.view.say(str(error), "error")
 
-    async def start(self, model: str | None) -> None:
-        """Choose a model and load it behind."""
+    async def start(self, model: str | None) -> list[str]:
+        """Choose a model and load it behind; returns the names of all there are."""
         if self.archive.read_only:
             self.view.say(say("chat.read_only"), "warning")
         models = await self.models()
         self.session.model = model or self.settings.model or await self._last_model(models)
-        if not self.session.model:
+        if self.session.model:
+            self.say("plain.model", model=model_label(self.session.model))
+            self.session.choose_model(self.session.model)
+        else:
             self.say("plain.no_model")
-            return
-        self.say("plain.model", model=model_label(self.session.model))
-        self.session.choose_model(self.session.model)
+        return list(models)
 
     async def models(self) -> dict[str, LocalModel]:
         """What is on this machine, by name."""

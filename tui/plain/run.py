@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -60,8 +61,10 @@ def run(
         with chat:
             for text in reversed(chat.do(chat.session.history())):
                 board.remember(text)
-            chat.do(chat.start(model))
-            names += chat.do(chat.models())
+            names += chat.do(chat.start(model))
+            # Whoever opened the chat may have put off looking for garbage: see ``commands.chat``.
+            gc.freeze()
+            gc.enable()
             _converse(Here(chat, board))
         output.line(say("plain.bye"))
 
