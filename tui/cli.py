@@ -13,7 +13,8 @@ import sys
 def main() -> None:
     """Run the command line; the process ends with the exit status of the command."""
     try:
-        if sys.argv[1:] in ([], ["--plain"]):
+        # Shells that complete a line run the program without arguments too.
+        if sys.argv[1:] in ([], ["--plain"]) and "_MLXQWEN_COMPLETE" not in os.environ:
             _open_chat(plain=len(sys.argv) > 1)
             return
         from .commands.root import app
