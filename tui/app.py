@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.widgets import TextArea
 
@@ -30,6 +31,7 @@ from .actions.table import ACTIONS
 from .archive import Archive
 from .bridge import Bridge
 from .driver import TerminalDriver
+from .markdown import clean
 from .screens.chat import ChatScreen
 from .settings import (
     conversations_file,
@@ -142,6 +144,20 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         """Every action by name."""
         if not isinstance(self.screen, CommandPalette):
             self.push_screen(CommandPalette(placeholder=say("palette.wanted")))
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """A passing notice. What it repeats of a model, a file or a name acts on nothing."""
+        super().notify(
+            clean(message), title=clean(title), severity=severity, timeout=timeout, markup=markup
+        )
 
     def copy_to_clipboard(self, text: str) -> None:
         """Copy through the terminal, and with a Mac's own tool: Terminal.app ignores the former."""

@@ -5,7 +5,8 @@ behave: ``slow`` streams until it is cancelled, ``think`` thinks first, ``histor
 was sent, ``die`` is killed in mid-answer, ``exit`` leaves with an error on standard error, ``fail``
 reports an error, ``garbage`` prints nonsense between two events, ``deaf`` never answers, ``call``
 calls a tool, ``options`` says what it was asked with, ``raw`` repeats the JSON string after it as
-text and thought; anything else is echoed back.
+text and thought, ``sentence`` the one after it as an error, ``flood`` is a megabyte in one line;
+anything else is echoed back. A model called ``evil…`` describes itself with its name.
 
 A forecast counts words as tokens. Of ``long``, ``endless`` and ``heavy`` it says that a larger
 context, a shorter conversation, or a smaller model is needed; of ``unforeseen`` nothing.
@@ -114,8 +115,12 @@ def load(record: dict) -> None:
         seconds=0.2,
         bytes=3_900_000,
         thinks=True,
-        description="Qwen3-MoE, 8 experts, 4-bit",
-        notices=["YaRN is on with factor 2."] if model == "stretched" else [],
+        description=model if model.startswith("evil") else "Qwen3-MoE, 8 experts, 4-bit",
+        notices=["YaRN is on with factor 2."]
+        if model == "stretched"
+        else [model]
+        if model.startswith("evil")
+        else [],
     )
 
 
@@ -136,8 +141,17 @@ def chat(record: dict) -> None:
     elif command == "raw":
         raw = json.loads(text.removeprefix("raw "))
         say(request, "thinking", text=raw)
-        say(request, "text", text=raw)
+        for character in raw:  # what is cut in the middle must be as harmless
+            say(request, "text", text=character)
         done(request, "stop", 2)
+    elif command == "sentence":
+        raw = json.loads(text.removeprefix("sentence "))
+        say(request, "text", text="Until here. ")
+        say(request, "error", kind="EngineError", what=raw, hint=raw)
+    elif command == "flood":
+        say(request, "text", text="x" * 1_000_000)
+        say(request, "text", text="\n\na" + "\u200b" * 100_000 + "\u0301" * 50_000 + "\n")
+        done(request, "stop", 3)
     elif command == "deaf":
         time.sleep(3600)
     elif command == "exit":
