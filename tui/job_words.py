@@ -8,7 +8,7 @@ from .keys import key_name
 from .views import model_label, one_line
 from .words import say
 
-MARKS = {"pull": "⇣", "quantize": "◆", "verify": "✓"}
+MARKS = {"pull": "⇣", "quantize": "◆", "verify": "◇"}
 
 
 def summary(jobs: Jobs) -> str:

@@ -90,7 +90,7 @@ def test_conversation_by_day(snap_compare, make_app, stored):
     assert snap_compare(app, terminal_size=MIDDLE, run_before=run)
 
 
-@pytest.mark.parametrize("key", ["f1", "ctrl+l"])
+@pytest.mark.parametrize("key", ["f1"])
 def test_dialogs(snap_compare, make_app, stored, key):
     app = make_app()
     assert snap_compare(app, terminal_size=SMALL, run_before=settled(app, stored, key))

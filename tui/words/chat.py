@@ -13,8 +13,6 @@ CHAT: dict[str, tuple[str, str]] = {
         "The chat is deleted. /undo brings it back.",
         "La chat è eliminata. /undo la recupera.",
     ),
-    "models.title": ("Models on this machine", "Modelli su questa macchina"),
-    "models.hint": ("a part of the name", "una parte del nome"),
     "chat.code_copied": (
         "Code block {number} is copied.",
         "Il blocco di codice {number} è copiato.",
