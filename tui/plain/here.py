@@ -36,7 +36,10 @@ class Here:
 
     def number(self, count: int) -> int | None:
         """A number from 1 to ``count`` as an index from 0; None where one is not wanted."""
-        text = self.ask(say("plain.number")).strip()
+        try:
+            text = self.ask(say("plain.number")).strip()
+        except EOFError:
+            return None  # Ctrl+D leaves the list; where the terminal is gone, the next line says so
         if not text:
             return None
         if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= count:
