@@ -76,6 +76,11 @@ class Outlook:
         """What was foreseen last, perhaps for another draft or branch."""
 
     @property
+    def asking(self) -> bool:
+        """Something is to be asked, or to be answered."""
+        return self._timer is not None or self._request is not None
+
+    @property
     def used(self) -> int | None:
         """Tokens of the open branch with the draft; None where that is not known."""
         return None if self._turned or self.latest is None else self.latest.prompt_tokens

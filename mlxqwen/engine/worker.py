@@ -85,15 +85,17 @@ class Worker:
             self._fail(identity, type(error).__name__, error.what, error.hint)
         except (AttributeError, KeyError, TypeError) as error:
             self._malformed(identity, error)
-        except MemoryError:
+        except (MemoryError, RuntimeError) as error:
+            # MLX reports a failed kernel or allocation as RuntimeError; what it left behind is not
+            # to be used.
             self._drop()
-            hint = "The model was unloaded; use a shorter context or a smaller model."
-            self._fail(identity, "EngineError", "Memory ran out.", hint)
-        except RuntimeError as error:
-            # MLX reports a failed kernel or allocation so; what it left behind is not to be used.
-            self._drop()
-            hint = "The model was unloaded; send again to reload it."
-            self._fail(identity, "EngineError", f"MLX stopped: {error}.", hint)
+            if _ran_out_of_memory(error):
+                what = "Memory ran out, and the model was unloaded."
+                hint = "Use a shorter context or a smaller model; sending again reloads this one."
+            else:
+                what = f"MLX stopped: {error}."
+                hint = "The model was unloaded; send again to reload it."
+            self._fail(identity, "EngineError", what, hint)
 
     def forecast(self, request: Request) -> None:
         """Says what a chat would take; called from a thread of its own."""
@@ -175,6 +177,13 @@ class Worker:
                 del self._running[identity]
                 self._cancelled.discard(identity)
                 self._done = identity
+
+
+def _ran_out_of_memory(error: Exception) -> bool:
+    """Whether ``error`` is how MLX says so: for an allocation, on Metal, and on CUDA."""
+    said = str(error).lower()
+    signs = ("malloc", "unable to allocate", "insufficient memory", "out of memory")
+    return isinstance(error, MemoryError) or any(sign in said for sign in signs)
 
 
 class _Latest:

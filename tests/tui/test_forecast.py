@@ -154,6 +154,18 @@ async def test_a_model_that_is_gone_foresees_nothing(run_chat):
         assert "mem 3.9" not in painted(chat)
 
 
+async def test_running_out_of_memory_keeps_the_answer_and_says_what_helps(run_chat):
+    async with run_chat() as chat:
+        await chat.ask("die")
+        assert chat.stored()[1] == ("assistant", "Half an answer, ", "error")
+        note = chat.session.branch[1].note
+        assert "A shorter context (/context) or a smaller model takes less" in note
+        assert "What came is kept" in note
+        await chat.ask("hello")  # the next message starts the engine anew
+        assert chat.shown[3][1].startswith("You said")
+        await chat.until(lambda: chat.session.outlook.used is not None)
+
+
 async def test_a_tool_call_is_shown_and_kept(run_chat):
     async with run_chat() as chat:
         await chat.ask("call me")

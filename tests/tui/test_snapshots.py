@@ -63,6 +63,8 @@ def settled(app, conversation=None, *keys):
         await pilot.press(*keys)
         await pilot.pause(0.2)
         await app.workers.wait_for_complete()
+        while app._chat.session.outlook.asking:
+            await pilot.pause(0.02)
 
     return run
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 TROUBLE: dict[str, tuple[str, str]] = {
     "engine.killed": (
-        "The engine was killed; the system does that when memory runs out.",
-        "Il motore è stato terminato; il sistema lo fa quando la memoria finisce.",
+        "The engine was killed; the system does that when memory runs out. A shorter context "
+        "(/context) or a smaller model takes less.",
+        "Il motore è stato terminato; il sistema lo fa quando la memoria finisce. Un contesto più "
+        "corto (/context) o un modello più piccolo ne prendono meno.",
     ),
     "engine.crashed": ("The engine crashed ({name}).", "Il motore si è schiantato ({name})."),
     "engine.ended": (

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from mlxqwen.engine.worker import Worker
+
 COMMAND = [sys.executable, "-m", "mlxqwen.engine.worker"]
 
 
@@ -162,6 +164,39 @@ def test_a_path_that_is_no_unicode(child: Child, tiny: Path, tmp_path: Path) -> 
     child.read()
     child.send(op="chat", id=4, messages="\udce8", max_tokens=3)
     assert child.until("done", "error")[-1]["event"] == "done"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[malloc_or_wait] Unable to allocate 34359738368 bytes."),
+        RuntimeError("[METAL] Command buffer execution failed: Insufficient Memory (00000008)"),
+        RuntimeError("cudaMallocAsync(&data, size, stream) failed: out of memory"),
+        RuntimeError("[METAL] Command buffer execution failed: Internal Error (0000000e)"),
+    ],
+)
+def test_what_goes_wrong_in_mlx_unloads_the_model(tiny: Path, monkeypatch, error) -> None:
+    written: list[dict[str, Any]] = []
+    worker = Worker(written.append)
+    worker.serve({"op": "load", "id": 1, "model": str(tiny)})
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlxqwen.engine.engine.generate", fail)
+        worker.serve({"op": "chat", "id": 2, "messages": "hi"})
+    failed = written[-1]
+    assert (failed["id"], failed["kind"]) == (2, "EngineError")
+    assert ("smaller model" in failed["hint"]) == ("Internal" not in str(error))
+    assert "unloaded" in failed["what"] + failed["hint"]
+    worker.serve({"op": "chat", "id": 3, "messages": "hi"})
+    assert written[-1]["what"] == "No model is loaded."
+    worker.serve({"op": "load", "id": 4, "model": str(tiny)})
+    worker.serve({"op": "chat", "id": 5, "messages": "hi", "max_tokens": 2})
+    assert written[-1]["event"] == "done"
+    worker.serve({"op": "load", "id": 6, "model": "no/such-model"})  # lets the engine go
 
 
 # A parent that starts a worker on a prompt of 100,000 tokens and says its process id.
