@@ -16,6 +16,8 @@ from ..actions.slash import first_word
 from ..actions.suggest import choices, paths
 from ..actions.table import ACTIONS, BY_NAME, BY_SLASH
 from ..figures import figure_rows, figures
+from ..forecast import context_of
+from ..units import count
 from ..views import one_line
 from ..words import LANGUAGES, known, say
 from . import go, write
@@ -119,6 +121,22 @@ def _think(here: Here, argument: str) -> None:
         _adjust("think", here, argument)
 
 
+def _context(here: Here, argument: str) -> None:
+    chat, wanted = here.chat, argument.strip()
+    loaded = chat.session.loaded
+    if not wanted:
+        key = "context.now" if loaded else "context.none"
+        chat.say(key, context=count(loaded.context) if loaded else "")
+        return
+    tokens = context_of(wanted)
+    if tokens is None:
+        chat.say("context.unknown", value=one_line(wanted)[:40])
+        return
+    chat.change(context=tokens)
+    if chat.session.model:
+        go.use_model(chat, chat.session.model)
+
+
 def _stats(here: Here, argument: str) -> None:
     for name, value in figure_rows(figures(here.chat.session)):
         here.chat.say("plain.stats", name=name, value=value)
@@ -169,6 +187,7 @@ HANDLERS: Mapping[str, Handler] = {
     "models": go.models,
     "persona": _persona,
     "think": _think,
+    "context": _context,
     "stats": _stats,
     "language": _language,
     "help": _help,

@@ -126,7 +126,11 @@ def _use(chat: PlainChat, names: Sequence[str], wanted: str) -> None:
         except MlxqwenError:
             chat.say("plain.no_such_model", name=one_line(wanted))
             return
-    name = names[0] if names else wanted
+    use_model(chat, names[0] if names else wanted)
+
+
+def use_model(chat: PlainChat, name: str) -> None:
+    """Load ``name`` behind, and go on with it."""
 
     async def choose() -> None:
         chat.session.choose_model(name)

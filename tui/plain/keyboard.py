@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ..markdown import clean
+from ..markdown.text import clean
 
 _DUMB = ("", "dumb", "unknown", "emacs")
 _PASTED_SECONDS = 0.03  # lines that come faster than that after one another were pasted

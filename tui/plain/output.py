@@ -6,7 +6,7 @@ import time
 from threading import Lock
 from typing import TextIO
 
-from ..markdown import clean
+from ..markdown.text import clean
 
 
 class Output:

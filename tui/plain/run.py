@@ -13,6 +13,7 @@ from mlxqwen.errors import MlxqwenError
 
 from .. import keys, words
 from ..actions import slash
+from ..actions.table import ACTIONS
 from ..archive import Archive
 from ..bridge import Bridge
 from ..settings import conversations_file, read_settings, settings_file
@@ -24,6 +25,7 @@ from .interrupts import Interrupts
 from .keyboard import Keyboard, keyboard
 from .output import Output
 
+_KEYS = {"stop": "ctrl+c"}
 _LEAVE_SECONDS = 2.0
 """Ctrl+C in an empty line, twice within this time, leaves."""
 
@@ -44,7 +46,7 @@ def run(
     opened = read_settings(settings_path)
     words.use(opened.settings.language or words.system_language())
     # What is said of keys is said of what one does here in their place.
-    keys.use({"stop": "ctrl+c", "regenerate": "/regen", "help": "/help"})
+    keys.use({action.name: action.slash or _KEYS.get(action.name, "") for action in ACTIONS})
     cast(TextIOWrapper, sys.stdout).reconfigure(errors="replace")
     names: list[str] = []
     board = keyboard(lambda line: commands.complete(line, names))

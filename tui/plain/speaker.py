@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from ..markdown import clean
 from ..markdown.inline import inline_spans
 from ..markdown.parser import Environment, parse_inline
+from ..markdown.text import clean
 from ..words import plural, say
 
 _FENCE = re.compile(r"^\s*(?:[-*+]\s+|\d{1,9}[.)]\s+)?(?P<mark>`{3,}|~{3,})\s*(?P<info>[^`]*)$")

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from tui.actions.table import ACTIONS
+from tui.plain import commands
 from tui.store import Store
 
 TERMS = ["xterm-256color", "dumb"]
@@ -227,6 +229,23 @@ def test_tuned_and_told(plain):
     assert "Did you mean /stats?" in chat.ask("/stat")
 
 
+def test_every_command_of_the_table_is_carried_out_or_says_where(plain):
+    elsewhere = [a.slash for a in ACTIONS if a.slash and a.name not in commands.HANDLERS]
+    chat = plain()
+    for command in elsewhere:
+        assert f"{command} belongs to the graphical chat." in chat.ask(command)
+    assert set(commands.HANDLERS) <= {a.name for a in ACTIONS} | {"open", "read", "editor"}
+
+
+def test_room_for_the_context(plain, tmp_path):
+    chat = plain()
+    chat.ask("hello")
+    assert "The model has room for 4k tokens" in chat.ask("/context")
+    assert "Model: guide." in chat.ask("/context 16k")
+    assert "16384" in (tmp_path / "settings.toml").read_text()
+    chat.ask("still there")
+
+
 def test_attached_exported_and_written_in_an_editor(plain, tmp_path):
     (tmp_path / "notes.txt").write_text("remember the milk\n")
     editor = tmp_path / "editor"
@@ -320,6 +339,14 @@ def test_drafts_of_the_graphical_chat_are_offered(plain, tmp_path):
 
 
 HOSTILE = "\x1b]0;owned\x07 \x1b[2J \u202e \x9b31m </think> &#27;[1m"
+
+
+def test_what_does_not_fit_is_said_and_stays_in_the_line(plain):
+    chat = plain()
+    chat.ask("hello")
+    refused = chat.ask("heavy question", "You: heavy question")
+    assert "Not sent: " in refused
+    assert "/new" in refused or "/context" in refused or "/model" in refused
 
 
 @pytest.mark.parametrize("term", TERMS)
