@@ -24,7 +24,7 @@ from mlxqwen.checkpoint.origins import View
 from mlxqwen.checkpoint.safetensors import Header, SafetensorsWriter, read_header
 from mlxqwen.checkpoint.stored import FileReader
 from mlxqwen.errors import CheckpointError, OutputError
-from mlxqwen.hub.library import data_folder
+from mlxqwen.hub.places import data_folder
 
 # All entries together; the ones unused for longest go first.
 LIMIT_BYTES = 8 << 30

@@ -26,12 +26,11 @@ from mlxqwen.errors import MlxqwenError
 
 from . import keys, words
 from .actions.carry_out import HANDLERS
-from .actions.models import greet
 from .actions.table import ACTIONS
 from .archive import Archive
 from .bridge import Bridge
 from .driver import TerminalDriver
-from .markdown import clean
+from .markdown.text import clean
 from .screens.chat import ChatScreen
 from .settings import (
     conversations_file,
@@ -251,6 +250,8 @@ class MlxqwenApp(App[None], inherit_bindings=False):
         model = self._model or self.settings.model or None
         await self._chat.start(model, read_only=store.read_only, recovered=store.recovered)
         if self._model is None:
+            from .actions.models import greet
+
             await greet(self._chat)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from mlxqwen.errors import UsageError
 
 from .ignored import Ignored
-from .markdown import clean
+from .markdown.text import clean
 from .words import say
 
 FILE_BYTES = 2_000_000

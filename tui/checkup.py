@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlxqwen.hub.library import LocalModel, models_folder
+from mlxqwen.hub.library import LocalModel
+from mlxqwen.hub.places import models_folder
 
 from .database import FAULTS, connect
 from .settings import read_settings

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from mlxqwen.errors import OutputError
-from mlxqwen.hub.library import data_folder
+from mlxqwen.hub.places import data_folder
 
 from .words import say
 

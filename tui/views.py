@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .answer import Answer, Ended
-from .markdown import clean
+from .markdown.text import clean
 from .records import Message, Statistics
 from .units import decimal, size
 from .widgets.transcript_message import Labels, MessageView

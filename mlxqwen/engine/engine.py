@@ -25,7 +25,8 @@ from ..device import wire_memory
 from ..errors import ContextExceeded, EngineError, UsageError
 from ..generate.options import Sampling
 from ..generate.prefix import Timeline, shared_prefix
-from ..hub.library import kernel_record, resolve
+from ..hub.library import resolve
+from ..hub.places import kernel_record
 from ..model.config import ModelConfig
 from ..model.decoder import Model
 from ..model.kernels.make import available

@@ -18,7 +18,8 @@ from ..checkpoint.directory import INDEX_NAME, Directory
 from ..errors import HubError, ModelNotFound, OutputError
 from .catalogue import find
 from .client import Hub, HubFile, Listing, Patience, Stopped, Waiting, stopped
-from .library import hub_cache, is_complete, unknown_name
+from .library import is_complete, unknown_name
+from .places import hub_cache
 from .remote import assemble, companions_of, fetch_all, header_texts, weights_of
 from .transfer import CachePlace, FolderPlace, bytes_here, fetch, is_here, unwritable
 

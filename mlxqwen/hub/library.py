@@ -9,22 +9,18 @@ hub's own library is not used: importing it takes longer than everything here.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, cast
-
-import platformdirs
 
 from ..device import memory_budget
 from ..errors import CheckpointError, ModelNotFound, UnsupportedModel
 from ..model.config import ModelConfig
 from .catalogue import MODELS, KnownModel, all_aliases, find
+from .places import GUIDE, guide_folder, hub_cache, lm_studio_folders, models_folder
 
-GUIDE = "guide"
 Source = Literal["builtin", "ours", "hub cache", "LM Studio"]
 
 _INDEX = "model.safetensors.index.json"
@@ -55,46 +51,6 @@ class LocalModel:
     bits: float | None
     model_type: str
     modified: float
-
-
-def data_folder() -> Path:
-    """The folder of everything mlxqwen keeps: ``MLXQWEN_HOME``, or the user's data folder."""
-    override = os.environ.get("MLXQWEN_HOME")
-    if override:
-        return Path(override).expanduser()
-    return Path(platformdirs.user_data_dir("mlxqwen", appauthor=False))
-
-
-def models_folder() -> Path:
-    """Our own folder of models; it may not exist yet."""
-    return data_folder() / "models"
-
-
-def kernel_record() -> Path:
-    """What trials of fused kernels found on this machine; it may not exist yet."""
-    return data_folder() / "kernels.json"
-
-
-def hub_cache() -> Path:
-    """The Hugging Face hub's cache, by the environment variables that its own library obeys."""
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if os.environ.get(variable):
-            return Path(os.environ[variable]).expanduser()
-    if os.environ.get("HF_HOME"):
-        return Path(os.environ["HF_HOME"]).expanduser() / "hub"
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "huggingface" / "hub"
-
-
-def lm_studio_folders() -> tuple[Path, ...]:
-    """Where LM Studio keeps its models, the present place first."""
-    home = Path.home()
-    return (home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models")
-
-
-def guide_folder() -> Path:
-    """The tiny model that ships with the program."""
-    return Path(str(files("mlxqwen"))) / "builtin" / GUIDE
 
 
 def is_complete(path: Path) -> bool:

@@ -13,15 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ModelNotFound, OutputError, UsageError
-from .library import (
-    GUIDE,
-    hub_cache,
-    lm_studio_folders,
-    local_models,
-    models_folder,
-    resolve,
-    unknown_name,
-)
+from .library import local_models, resolve, unknown_name
+from .places import GUIDE, hub_cache, lm_studio_folders, models_folder
 from .unfinished import MARKER, disk_bytes, unfinished
 
 Place = Literal["ours", "hub cache", "LM Studio"]

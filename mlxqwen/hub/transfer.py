@@ -18,7 +18,7 @@ from typing import Protocol
 from ..checkpoint.safetensors import sync
 from ..errors import HubError, MlxqwenError, OutputError
 from .client import Hub, HubFile, NotAsAnnounced
-from .library import hub_cache
+from .places import hub_cache
 
 _READ = 1 << 20
 _LOCK_TICK = 0.1  # seconds between two tries for a lock

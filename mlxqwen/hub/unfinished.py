@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .library import hub_cache, is_complete, models_folder
+from .library import is_complete
+from .places import hub_cache, models_folder
 
 # The file by which a quantisation knows its folder, see ``quantize.partial``.
 MARKER = ".mlxqwen-partial"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..device import command_buffer_limits
-from ..hub.library import kernel_record
+from ..hub.places import kernel_record
 from ..model.verdicts import verdicts
 from .machine import BACKENDS, NEEDED, Machine, existing
 

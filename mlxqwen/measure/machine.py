@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..device import memory_budget, total_memory
-from ..hub.library import hub_cache, local_models, models_folder
+from ..hub.library import local_models
+from ..hub.places import hub_cache, models_folder
 
 #: Distributions that a working installation has.
 NEEDED = (

@@ -31,7 +31,7 @@ def ours(path: str) -> tuple[_Generate, float, float]:
     from ..checkpoint.load import load
     from ..device import wire_memory
     from ..generate.decode import generate_tokens
-    from ..hub.library import kernel_record
+    from ..hub.places import kernel_record
     from ..model.trial import fused_model
 
     imported = time.perf_counter()

@@ -17,7 +17,6 @@ from mlxqwen.hub.library import LocalModel
 from tui import keys, words
 from tui.app import MlxqwenApp
 from tui.bridge import Bridge
-from tui.screens import chat as chat_screen
 from tui.store import Store
 from tui.widgets.transcript import Transcript
 
@@ -112,7 +111,7 @@ def models(monkeypatch):
         model("guide", "builtin", 3_900_000),
         model("qwen/Qwen3-4B-4bit", "ours", 2_300_000_000),
     ]
-    monkeypatch.setattr(chat_screen, "local_models", lambda: found)
+    monkeypatch.setattr("mlxqwen.hub.library.local_models", lambda: found)
     return found
 
 

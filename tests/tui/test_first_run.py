@@ -7,8 +7,8 @@ import socket
 import pytest
 from textual.widgets import Input, Static
 
-from mlxqwen.hub.library import LocalModel, guide_folder
-from tui.screens import chat as chat_screen
+from mlxqwen.hub.library import LocalModel
+from mlxqwen.hub.places import guide_folder
 from tui.screens import models_facts
 from tui.screens.ask import Ask
 from tui.screens.first_run import FirstRun
@@ -28,7 +28,7 @@ def models(monkeypatch, tmp_path):
     """Nothing on the machine but the guide."""
     guide = LocalModel("guide", guide_folder(), "builtin", 2_800_000, 4.0, "qwen3_moe", 0.0)
     found = [guide]
-    monkeypatch.setattr(chat_screen, "local_models", lambda: found)
+    monkeypatch.setattr("mlxqwen.hub.library.local_models", lambda: found)
     monkeypatch.setattr(models_facts, "memory_budget", lambda: 12_000_000_000)
     monkeypatch.setenv("MLXQWEN_HOME", str(tmp_path / "own"))
     monkeypatch.setenv("HOME", str(tmp_path))

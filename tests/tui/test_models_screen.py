@@ -11,17 +11,19 @@ import pytest
 from rich.cells import cell_len
 from textual.widgets import Input, OptionList, Static
 
-from mlxqwen.hub.library import LocalModel, guide_folder
+from mlxqwen.hub.library import LocalModel
+from mlxqwen.hub.places import guide_folder
 from tui import words
 from tui.job import Job, Task
 from tui.job_events import Failure, Progress, Verified
 from tui.job_words import notice, summary
 from tui.jobs import Jobs
 from tui.screens import models_facts
-from tui.screens.models import Details, ModelsScreen
+from tui.screens.models import ModelsScreen
 from tui.screens.models_confirm import Confirm
 from tui.screens.models_details import details
 from tui.screens.models_facts import Facts, Here, Typed, gather, preselected, refusal
+from tui.screens.models_info import Details
 from tui.screens.models_list import ModelList
 from tui.screens.models_orders import Quantising
 from tui.screens.models_quantise import QuantiseDialog
@@ -227,6 +229,24 @@ async def test_a_failed_job_says_cause_what_was_kept_and_what_to_do(run_chat, ow
         assert "kept" in line
         await chat.pilot.press("x")
         await chat.until(lambda: not chat.app._chat.jobs.listed)
+
+
+async def test_what_was_said_of_a_job_is_not_said_again_when_it_is_cleared(run_chat, own):
+    async with run_chat() as chat:
+        screen = await opened(chat)
+        await at(chat, "here:tiny")
+        await chat.pilot.press("v")
+        (job,) = chat.app._chat.jobs.listed
+        await chat.until(lambda: job.state == "done", 60)
+        assert job.verified.ok
+        assert screen._list.current is job
+        assert len(chat.app._notifications) == 1
+        await chat.pilot.press("x")
+        await chat.until(lambda: not chat.app._chat.jobs.listed)
+        assert len(chat.app._notifications) == 1
+        chat.app._chat.action_do("quantize", "tiny")
+        await chat.until(lambda: isinstance(page(chat), QuantiseDialog))
+        assert [type(one) for one in chat.app.screen_stack].count(ModelsScreen) == 1
 
 
 async def test_the_filter_is_left_before_the_page(run_chat, own):

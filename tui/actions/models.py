@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from mlxqwen.errors import MlxqwenError
 from mlxqwen.hub.catalogue import find
-from mlxqwen.hub.library import GUIDE, local_models, resolve
+from mlxqwen.hub.library import local_models, resolve
+from mlxqwen.hub.places import GUIDE
 
 from ..views import one_line
 
@@ -32,6 +33,10 @@ async def quantize(chat: ChatScreen, argument: str) -> None:
     """The dialog for quantising ``argument``, over the page of models."""
     from ..screens.models import ModelsScreen
 
+    shown = chat.app.screen
+    if isinstance(shown, ModelsScreen):
+        shown.ask_quantising(argument.strip())
+        return
     screen = ModelsScreen(chat, quantise=argument.strip())
     chat.app.push_screen(screen, partial(_chosen, chat))
 
@@ -99,6 +104,8 @@ def tell(chat: ChatScreen, job: Job) -> None:
     """Say what has become of a job that has just ended."""
     from ..job_words import notice
 
+    if job.forgotten:
+        return
     said = notice(job)
     if said is not None:
         text, bad = said

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..markdown import clean
+from ..markdown.text import clean
 from ..words import say
 from .slash import first_word
 from .table import ACTIONS, BY_SLASH, Action

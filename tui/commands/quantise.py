@@ -243,7 +243,7 @@ class _Run:
         elif not sys.stdout.isatty():
             print(result_line(result))
         else:
-            from mlxqwen.hub.library import models_folder
+            from mlxqwen.hub.places import models_folder
             from quantize.manifest import read_manifest
 
             own = result.path.parent == models_folder().resolve()
@@ -269,7 +269,7 @@ def _errors_as_json(wanted: bool) -> Generator[None, None, None]:
 
 def _own_folder(source: Source, order: Order, fit: str | None) -> Path:
     """The default output: ``NAME-4bit`` or ``NAME-16GB``."""
-    from mlxqwen.hub.library import models_folder
+    from mlxqwen.hub.places import models_folder
     from quantize.recipes import choose_recipe
 
     if fit is not None:

@@ -54,7 +54,8 @@ def verify(
 
 def _folder(text: str) -> Path:
     """A folder as it stands, whole or not, or the model of that name."""
-    from mlxqwen.hub.library import models_folder, resolve
+    from mlxqwen.hub.library import resolve
+    from mlxqwen.hub.places import models_folder
 
     for path in (Path(text).expanduser(), models_folder() / text):
         unfinished = path.with_name(f"{path.name}.partial")

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from ..markdown import clean
+from ..markdown.text import clean
 from ..words import say
 from .source import Source
 from .wording import header, made, thought, title_of

@@ -19,7 +19,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
-from ..markdown import clean
+from ..markdown.text import clean
 from ..words import language, say
 from .source import Row, Source
 from .wording import header, made, thought, title_of

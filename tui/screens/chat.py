@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.binding import Binding, BindingType
@@ -17,11 +17,9 @@ from textual.timer import Timer
 from textual.widgets import OptionList, Static, TextArea
 
 from mlxqwen.errors import MlxqwenError, OutputError
-from mlxqwen.hub.library import LocalModel, local_models
 
 from ..actions.carry_out import HANDLERS, carry_out
 from ..actions.message import copy_code, wished
-from ..actions.models import offer, tell
 from ..actions.suggest import Suggestion, choices, commands, paths
 from ..actions.table import BY_NAME
 from ..archive import Archive
@@ -44,6 +42,9 @@ from ..widgets.sidebar import Sidebar
 from ..widgets.transcript import Transcript
 from ..words import plural, say
 from .chat_view import ChatView
+
+if TYPE_CHECKING:
+    from mlxqwen.hub.library import LocalModel
 
 PUMP_SECONDS = 1 / 30
 IDLE_SECONDS = 1 / 4
@@ -265,6 +266,8 @@ class ChatScreen(ChatView):
         if self.is_mounted:
             title = self.query_one(TitleBar)
             title.occupy(summary(self.jobs), online=self.jobs.online)
+            from ..actions.models import tell
+
             tell(self, job)
 
     async def leave(self) -> None:
@@ -283,6 +286,8 @@ class ChatScreen(ChatView):
         if self.session.model not in self.models and self.session.model:
             await self.read_models()
             if self.session.model not in self.models:
+                from ..actions.models import offer
+
                 await offer(self, self.session.model)
         self.listed()
         self.prompt.focus()
@@ -303,6 +308,8 @@ class ChatScreen(ChatView):
 
     async def read_models(self) -> None:
         """Look again at what is on this machine."""
+        from mlxqwen.hub.library import local_models
+
         found = await self.archive.background(local_models)
         self.models = {model.name: model for model in found}
 

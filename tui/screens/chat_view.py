@@ -10,7 +10,7 @@ from textual.containers import Center, Horizontal, Middle, Vertical
 from textual.screen import Screen
 from textual.widgets import Static
 
-from mlxqwen.hub.library import GUIDE
+from mlxqwen.hub.places import GUIDE
 
 from ..keys import key_name, pairs
 from ..records import Draft

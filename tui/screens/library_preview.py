@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from ..findings import Shown
-from ..markdown import clean
+from ..markdown.text import clean
 from ..marks import Marked
 from ..views import model_label
 from ..words import say

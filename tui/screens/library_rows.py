@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from ..findings import Entry, Find
-from ..markdown import clean
+from ..markdown.text import clean
 from ..marks import Marked, fold, mark_folded
 from ..units import age
 from ..views import model_label, one_line

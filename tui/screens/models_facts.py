@@ -14,7 +14,8 @@ from mlxqwen.device import memory_budget, total_memory
 from mlxqwen.engine.memory import Plan, plan
 from mlxqwen.errors import ContextExceeded, MlxqwenError, ModelNotFound
 from mlxqwen.hub.catalogue import MODELS, KnownModel
-from mlxqwen.hub.library import LocalModel, data_folder, hub_cache, local_models
+from mlxqwen.hub.library import LocalModel, local_models
+from mlxqwen.hub.places import data_folder, hub_cache
 from mlxqwen.hub.unfinished import Unfinished, unfinished
 
 CONTEXTS = (4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)

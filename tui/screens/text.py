@@ -10,7 +10,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from ..markdown import clean
+from ..markdown.text import clean
 from ..words import say
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.cells import cell_len, set_cell_size
 
-from ..markdown import BLANK, Document, Line, PlainText, Span, clean
+from ..markdown.line import BLANK, Line, Span
+from ..markdown.plain import PlainText
+from ..markdown.text import clean
+
+if TYPE_CHECKING:
+    from ..markdown.document import Document
 
 Role = Literal["user", "assistant", "system", "note"]
 State = Literal["streaming", "done", "stopped", "interrupted", "error"]
@@ -116,7 +121,7 @@ class Message:
         self.view = replace(view, text=self.view.text, thinking=self.view.thinking)
         if ended:
             document = self._open_document()
-            if isinstance(document, Document):
+            if not isinstance(document, PlainText):
                 document.finish()
             self.view = replace(self.view, text=document.text, thinking=self.thinking)
 
@@ -129,7 +134,7 @@ class Message:
     def code_block(self, number: int) -> str:
         """The text of code block `number`, from 1. Raises IndexError when there is none."""
         document = self._open_document()
-        blocks = document.code_blocks if isinstance(document, Document) else []
+        blocks = [] if isinstance(document, PlainText) else document.code_blocks
         if not 1 <= number <= len(blocks):
             raise IndexError(f"the message has {len(blocks)} code blocks, not {number}")
         return blocks[number - 1]
@@ -177,6 +182,9 @@ class Message:
     def _open_document(self) -> Document | PlainText:
         if self._document is None:
             if self.view.role == "assistant":
+                # The parser is a tenth of a start, and an empty chat has nothing to parse.
+                from ..markdown.document import Document
+
                 self._document = Document(
                     self.view.text, finished=not self.streaming, copy_label=self.labels.copy
                 )

@@ -9,7 +9,7 @@ from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ..markdown import Line
+from ..markdown.line import Line
 
 GUTTER = "   "
 HEAD_GUTTER = " "

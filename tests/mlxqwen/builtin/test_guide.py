@@ -14,7 +14,7 @@ from mlxqwen.checkpoint.load import load
 from mlxqwen.engine.engine import Engine
 from mlxqwen.generate.decode import generate_tokens
 from mlxqwen.generate.options import Sampling
-from mlxqwen.hub.library import guide_folder
+from mlxqwen.hub.places import guide_folder
 from mlxqwen.model.config import ModelConfig
 from mlxqwen.model.decoder import Model
 from mlxqwen.model.moe import SparseMoE, route

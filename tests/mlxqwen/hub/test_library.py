@@ -9,13 +9,8 @@ import pytest
 
 from mlxqwen.errors import CheckpointError, ModelNotFound
 from mlxqwen.hub import library
-from mlxqwen.hub.library import (
-    default_model,
-    hub_cache,
-    local_models,
-    models_folder,
-    resolve,
-)
+from mlxqwen.hub.library import default_model, local_models, resolve
+from mlxqwen.hub.places import hub_cache, models_folder
 
 Make = Callable[..., Path]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui.markdown import Document
+from tui.markdown.document import Document
 from tui.markdown.line import STYLES
 from tui.markdown.table import column_widths
 

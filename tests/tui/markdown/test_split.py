@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tui.markdown import Document, safe_cut
+from tui.markdown.document import Document
 from tui.markdown.parser import parse_blocks
+from tui.markdown.split import safe_cut
 
 
 def blocks(text: str, first_line: int = 0) -> list[tuple[object, ...]]:

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui.markdown import Document, PlainText, Span, clean
-from tui.markdown.text import wrap, wrap_ranges
+from tui.markdown.document import Document
+from tui.markdown.line import Span
+from tui.markdown.plain import PlainText
+from tui.markdown.text import clean, wrap, wrap_ranges
 
 HOSTILE = [
     "\x1b[31mred\x1b[0m",
