@@ -36,7 +36,8 @@ _GRACE = 1.0  # seconds a child may take to leave by itself
 class Loaded:
     """The child holds a model. ``bytes`` of memory, ``seconds`` to load, ``context`` in tokens.
 
-    ``notices`` are sentences about how it was loaded, for the user.
+    ``budget`` is how many bytes this machine gives it, 0 where that is not known; ``notices`` are
+    sentences about how it was loaded, for the user.
     """
 
     request: int
@@ -48,6 +49,7 @@ class Loaded:
     thinks: bool
     description: str
     notices: tuple[str, ...] = ()
+    budget: int = 0
 
 
 @dataclass(frozen=True, slots=True)

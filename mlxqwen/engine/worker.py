@@ -147,6 +147,7 @@ class Worker:
                 "context": engine.context,
                 "seconds": time.perf_counter() - began,
                 "bytes": engine.plan.weights,
+                "budget": engine.plan.budget,
                 "thinks": engine.thinks,
                 "notices": list(engine.notices),
                 "description": engine.description,

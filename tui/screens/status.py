@@ -11,8 +11,10 @@ from ..words import say
 
 def memory_of(session: Session) -> tuple[int, int] | None:
     """Bytes that the model takes and that it may take; None as long as nobody knows."""
-    foreseen = session.outlook.latest
-    return (foreseen.held, foreseen.budget) if foreseen and session.loaded else None
+    loaded, foreseen = session.loaded, session.outlook.latest
+    if loaded and foreseen:
+        return foreseen.held, foreseen.budget
+    return (loaded.bytes, loaded.budget) if loaded and loaded.budget else None
 
 
 def state_line(session: Session, *, read_only: bool) -> str:

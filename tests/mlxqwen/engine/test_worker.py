@@ -62,6 +62,7 @@ def test_load_chat_close(child: Child, tiny: Path) -> None:
     assert loaded["thinks"] is True
     assert loaded["description"] == "qwen3, 2 layers"
     assert loaded["notices"] == []
+    assert 0 < loaded["bytes"] < loaded["budget"]
     child.send(op="load", id=3, model=str(tiny), context=2048)
     (notice,) = child.read()["notices"]
     assert "YaRN is on with factor 2" in notice
