@@ -11,6 +11,7 @@ import os
 import re
 import selectors
 from collections.abc import Iterator
+from time import monotonic, sleep
 
 from textual import events
 
@@ -26,6 +27,8 @@ _IDLE_SECONDS = 0.1
 _BUSY_SECONDS = 0.02
 _ESCAPE_SECONDS = 0.03  # a lone ESC is most likely the key
 _MARKER_SECONDS = 0.5  # no key begins like a marker and stops half-way
+_START_SECONDS = 5.0  # an application that shows nothing by then may still be told to end
+_LOOK_SECONDS = 0.005
 _PASTE_SECONDS = 10.0  # a paste whose end got lost must not swallow the keyboard for ever
 
 
@@ -99,6 +102,23 @@ def _unfinished(text: str, marker: str) -> int:
     return len(text) - start if start >= 0 and marker.startswith(text[start:]) else 0
 
 
+class _Parser(XTermParser):
+    """Textual's parser, which waits a tenth of a second after an ESC, whatever was waited before.
+
+    What stops an answer has to be quicker; no terminal leaves such a gap inside a sequence.
+    """
+
+    @property
+    def waiting(self) -> bool:
+        """What came may be the beginning of a sequence."""
+        return self._timeout_time is not None
+
+    def hurry(self) -> None:
+        """Wait no longer than a lone ESC deserves."""
+        if self._timeout_time is not None:
+            self._timeout_time = min(self._timeout_time, monotonic() + _ESCAPE_SECONDS)
+
+
 class Input:
     """Bytes of a terminal to Textual's messages. None of them can break it."""
 
@@ -106,12 +126,17 @@ class Input:
         self._debug = debug
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._pastes = Pastes()
-        self._parser = XTermParser(debug)
+        self._parser = _Parser(debug)
 
     @property
     def patience(self) -> float | None:
         """Seconds of silence after which to call ``give_up``; None where nothing is awaited."""
         return self._pastes.patience
+
+    @property
+    def waiting(self) -> bool:
+        """Time matters: something is held back here, or in the parser."""
+        return self._pastes.patience is not None or self._parser.waiting
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """What ``data`` means; bytes that are not UTF-8 become U+FFFD."""
@@ -121,6 +146,7 @@ class Input:
     def give_up(self) -> Iterator[Message]:
         """What was held back means nothing special."""
         yield from self._messages(self._pastes.give_up())
+        self._parser.hurry()
 
     def tick(self) -> Iterator[Message]:
         """Keys that could have been the beginning of a sequence, and were not."""
@@ -134,7 +160,7 @@ class Input:
                 yield from self._parser.feed(piece)
             except (ValueError, OverflowError):
                 # A sequence with a number beyond Unicode ends Textual's parser for good.
-                last, self._parser = self._parser, XTermParser(self._debug)
+                last, self._parser = self._parser, _Parser(self._debug)
                 self._parser.mouse_pixels = last.mouse_pixels
                 self._parser.terminal_size = last.terminal_size
                 self._parser.terminal_pixel_size = last.terminal_pixel_size
@@ -143,15 +169,18 @@ class Input:
 class TerminalDriver(LinuxDriver):
     """Textual's driver for Linux and macOS, with an input no paste and no byte can break."""
 
+    _listening = False
+
     def run_input_thread(self) -> None:
         """Read until the application ends, or its terminal is gone."""
+        self._await_focus()
         source = Input(debug=self._debug)
         silence = 0.0
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
             while not self.exit_event.is_set():
                 patience = source.patience
-                wait = _IDLE_SECONDS if patience is None else _BUSY_SECONDS
+                wait = _BUSY_SECONDS if source.waiting else _IDLE_SECONDS
                 messages: Iterator[Message] = iter(())
                 if selector.select(wait):
                     silence = 0.0
@@ -168,6 +197,19 @@ class TerminalDriver(LinuxDriver):
                     self.process_message(message)
                 for message in source.tick():
                     self.process_message(message)
+
+    def _await_focus(self) -> None:
+        """Leave in the terminal what is typed before there is anything to type it into.
+
+        Textual drops keys that come before a widget has the focus, and with them the first words
+        of a person who knows what they want to ask.
+        """
+        deadline = monotonic() + _START_SECONDS
+        while not self._listening:
+            focused = bool(self._app.screen_stack) and self._app.focused is not None
+            self._listening = focused or monotonic() > deadline or self.exit_event.is_set()
+            if not self._listening:
+                sleep(_LOOK_SECONDS)
 
     def _read(self) -> bytes:
         """What is there; nothing where the terminal is gone."""

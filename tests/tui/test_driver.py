@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 import time
+import tty
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,6 +67,25 @@ def test_a_lone_escape_is_passed_on_soon_and_may_still_begin_a_paste():
     assert told(pastes.feed("9x")) == ["9x"]
 
 
+def test_a_lone_escape_is_a_key_in_time_to_stop_an_answer():
+    source = Input()
+    began = time.monotonic()
+    assert [*source.feed(b"\x1b"), *source.tick()] == []
+    assert source.waiting
+    time.sleep(source.patience)
+    found = [*source.give_up()]
+    while not found:
+        assert source.waiting
+        assert time.monotonic() - began < 1
+        time.sleep(0.005)
+        found += source.tick()
+    assert [event.key for event in found] == ["escape"]
+    assert not source.waiting
+    # The rest of a sequence that comes in time makes it none.
+    assert [event.key for event in (*source.feed(b"\x1b"), *source.give_up())] == []
+    assert [event.key for event in source.feed(b"[A")] == ["up"]
+
+
 def test_a_paste_without_an_end_does_not_keep_the_keyboard():
     pastes = Pastes()
     assert list(pastes.feed(f"{START}some\x1b[20")) == []
@@ -112,6 +132,8 @@ def test_what_is_private_to_textual_is_still_there():
     assert [event.key for event in parser.feed("a\x1b[A")] == ["a", "up"]
     assert (parser.mouse_pixels, parser.terminal_size) == (False, None)
     assert parser.terminal_pixel_size is None
+    assert [*parser.feed("\x1b")] == []
+    assert 0 < parser._timeout_time - time.monotonic() < 1
     assert MlxqwenApp("guide").driver_class is TerminalDriver
 
 
@@ -129,10 +151,13 @@ CHAT = """
 class Pane:
     """The chat over the stand-in engine, on a terminal of which every byte is ours."""
 
-    def __init__(self, path):
+    def __init__(self, path, typed=b""):
         self.path = path
         self.shown = b""
         self.master, child = pty.openpty()
+        if typed:
+            tty.setraw(child)  # or the terminal itself would show what is typed
+            self.type(typed)
         fake = Path(__file__).with_name("fake_worker.py")
         command = [
             sys.executable,
@@ -180,6 +205,12 @@ class Pane:
 
         self.until(left)
 
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.reader.join(5)
+        os.close(self.master)
+
     def questions(self):
         return [message.text for message in self.asked()]
 
@@ -197,10 +228,16 @@ class Pane:
 def pane(tmp_path):
     pane = Pane(tmp_path / "conversations.sqlite3")
     yield pane
-    pane.process.kill()
-    pane.process.wait()
-    pane.reader.join(5)
-    os.close(pane.master)
+    pane.close()
+
+
+def test_what_is_typed_before_the_start_is_not_lost(tmp_path):
+    pane = Pane(tmp_path / "conversations.sqlite3", typed=b"before anything was there")
+    pane.until(lambda: b"there" in pane.shown)
+    pane.type(b"\r")
+    pane.until(pane.questions)
+    assert pane.questions() == ["before anything was there"]
+    pane.close()
 
 
 def test_a_hostile_paste_arrives_whole_and_is_not_sent(pane):
