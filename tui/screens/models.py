@@ -8,26 +8,21 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.content import Content
-from textual.screen import ModalScreen, Screen
+from textual.containers import Horizontal, VerticalScroll
+from textual.screen import Screen
 from textual.widgets import Input, OptionList, Static
 
-from mlxqwen.errors import MlxqwenError
-from mlxqwen.hub.removal import find_removal, remove
-
 from ..job import Job, Task
-from ..units import size
-from ..views import one_line
 from ..widgets.bars import Bar
 from ..words import say
 from .library_rows import keys_line
 from .models_details import details
 from .models_facts import CONTEXT, CONTEXTS, Facts, Here, Offer, Part, Typed, gather
+from .models_info import Details, machine, remove_after_question, title
 from .models_list import ModelList, keys_of, said
-from .models_orders import ask_download, ask_removal, download_name, pull_task, verify_task
+from .models_orders import ask_download, download_name, pull_task, verify_task
 from .models_quantise import QuantiseDialog
-from .models_rows import Row, row_name, sections, short, subject
+from .models_rows import row_name, sections, subject
 
 if TYPE_CHECKING:
     from .chat import ChatScreen
@@ -133,7 +128,7 @@ class ModelsScreen(Screen[str | None]):
         self._look()
         self.run_worker(self._jobs.remember())
         if self._quantise is not None:
-            self._ask_quantising(self._quantise)
+            self.ask_quantising(self._quantise)
 
     def on_unmount(self) -> None:
         """Jobs go on unwatched."""
@@ -171,17 +166,17 @@ class ModelsScreen(Screen[str | None]):
         row = self._list.current
         match row:
             case Offer():
-                self._ask_quantising(row.model.alias)
+                self.ask_quantising(row.model.alias)
             case Here() | Typed():
-                self._ask_quantising(subject(row))
+                self.ask_quantising(subject(row))
             case _:
-                self._ask_quantising("")
+                self.ask_quantising("")
 
     def action_verify(self) -> None:
         """Read every byte, and compute."""
         row = self._list.current
         if isinstance(row, Here):
-            self._add(verify_task(row.model.name))
+            self._add(verify_task(row.model))
 
     def action_remove(self) -> None:
         """Clear a job away; remove a model, after a question."""
@@ -210,7 +205,7 @@ class ModelsScreen(Screen[str | None]):
             case Part() if row.part.kind == "download":
                 self._ask_download(row)
             case Part():
-                self._ask_quantising("")
+                self.ask_quantising("")
             case _:
                 rested = [job for job in self._jobs.listed if job.state == "paused"]
                 if rested:
@@ -276,7 +271,9 @@ class ModelsScreen(Screen[str | None]):
 
         self.app.push_screen(ask_download(row, self._facts), answered)
 
-    def _ask_quantising(self, source: str) -> None:
+    def ask_quantising(self, source: str) -> None:
+        """Open the dialog for quantising ``source``."""
+
         def answered(task: Task | None) -> None:
             if task is not None:
                 self._add(task)
@@ -289,25 +286,7 @@ class ModelsScreen(Screen[str | None]):
         self._list.go_to(row_name(job))
 
     async def _remove(self, row: Here | Part) -> None:
-        name = subject(row)
-        shown = one_line(name)
-        if name == self._chat.session.model:
-            self._chat.say(say("models.used_now", name=shown), "warning")
-            return
-        if any(job.task.name == name and job.state == "running" for job in self._jobs.listed):
-            self._chat.say(say("models.one_at_work", name=shown), "warning")
-            return
-        if isinstance(row, Here) and row.model.source == "builtin":
-            self._chat.say(say("models.stays"), "information")
-            return
-        try:
-            removal = await asyncio.to_thread(find_removal, name)
-            if await self.app.push_screen_wait(ask_removal(removal)):
-                await asyncio.to_thread(remove, removal)
-                freed = size(removal.bytes)
-                self._chat.say(say("models.removed", name=shown, size=freed), "information")
-        except MlxqwenError as error:
-            self._chat.say(one_line(str(error)), "error")
+        await remove_after_question(self._chat, row)
         await self._gather()
 
     # Reading and showing
@@ -357,22 +336,8 @@ class ModelsScreen(Screen[str | None]):
 
     def _show_title(self) -> None:
         bar = self.query_one("#models-title", Bar)
-        bar.left = Content.assemble(
-            (say("models.page"), "bold $text-primary"),
-            ("   ◂ ", "$text-primary"),
-            (short(self._tokens), ""),
-            (" ▸", "$text-primary"),
-        )
-        parts: list[tuple[str, str]] = []
-        if self._facts:
-            budget = say("models.budget", budget=size(self._facts.budget))
-            free = say("models.free", free=size(self._facts.free))
-            parts.append((f"{budget} · {free}" if self.size.width >= 100 else free, "$text-muted"))
-        if self._jobs.online:
-            parts += [("   ● ", "$text-warning"), (say("models.online"), "$text-warning")]
-        else:
-            parts += [("   ● ", "$text-success"), (say("chat.offline"), "$text-muted")]
-        bar.right = Content.assemble(*parts)
+        bar.left = title(self._tokens)
+        bar.right = machine(self._facts, self.size.width, online=self._jobs.online)
 
     def _show_row(self) -> None:
         row = self._list.current
@@ -385,46 +350,3 @@ class ModelsScreen(Screen[str | None]):
         width = max(1, self.size.width - 4)
         line = keys_line(said(keys), {"Esc": say("models.key.back")}, width)
         self.query_one("#models-keys", Static).update(line)
-
-
-class Details(ModalScreen[None]):
-    """What the pane shows, on a page of its own."""
-
-    DEFAULT_CSS = """
-    Details {
-        align: center middle;
-        background: $background 60%;
-        & > #details {
-            width: 72;
-            max-width: 98%;
-            height: auto;
-            max-height: 98%;
-            padding: 1 2;
-            border: round $primary;
-            border-subtitle-color: $text-muted;
-            background: $surface;
-            scrollbar-size-vertical: 1;
-        }
-    }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,enter,i,q", "dismiss(None)", "Close", priority=True)
-    ]
-
-    def __init__(self, row: Row) -> None:
-        super().__init__()
-        self._row = row
-
-    def compose(self) -> ComposeResult:
-        """One page that scrolls."""
-        page = VerticalScroll(Vertical(Static("", markup=False)), id="details")
-        page.border_subtitle = "Esc"
-        yield page
-
-    @on(events.Resize)
-    def _resized(self) -> None:
-        self.call_after_refresh(self._show)
-
-    def _show(self) -> None:
-        width = self.query_one("#details").scrollable_content_region.width
-        self.query_one(Static).update(details(self._row, width))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from textual.content import Content
 
+from mlxqwen.hub.library import LocalModel
 from mlxqwen.hub.removal import Removal
 
 from ..job import Task
@@ -66,9 +67,9 @@ def pull_task(name: str) -> Task:
     return Task("pull", name, (name,), network=True)
 
 
-def verify_task(name: str) -> Task:
+def verify_task(model: LocalModel) -> Task:
     """A reading of every byte."""
-    return Task("verify", name, (name,))
+    return Task("verify", model.name, (str(model.path),))
 
 
 def ask_download(row: Offer | Part | Typed, facts: Facts) -> Confirm:
