@@ -68,7 +68,8 @@ def run(
             gc.freeze()
             gc.enable()
             _converse(Here(chat, board))
-        output.line(say("plain.bye"))
+        if chat.session.saved:
+            output.line(say("plain.bye"))
 
 
 def _converse(here: Here) -> None:

@@ -177,6 +177,12 @@ PLAIN: dict[str, tuple[str, str]] = {
         "Rileggi l’ultimo messaggio, il messaggio N, o tutti",
     ),
     "plain.help.editor": ("Write in $EDITOR", "Scrivi in $EDITOR"),
+    "plain.help.delete": (
+        "Delete this chat; /undo brings it back",
+        "Elimina questa chat; /undo la recupera",
+    ),
+    "plain.help.help": ("Read this again", "Rileggi questo"),
+    "plain.help.quit": ("Leave; everything is saved", "Esci; tutto è salvato"),
     "plain.help.models": ("Choose another model", "Scegli un altro modello"),
     "plain.help.search": (
         "Find what was said in any chat",
