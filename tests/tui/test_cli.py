@@ -11,8 +11,6 @@ import sys
 import time
 
 import pytest
-import typer
-
 from mlxqwen.engine.events import Done, Text, from_json
 from mlxqwen.errors import DoesNotFit, UsageError
 from tui.commands.failures import reported
@@ -372,9 +370,9 @@ def test_shell_completion(env, shell):
 )
 def test_failures_are_sentences(raised, status, words, capsys, monkeypatch):
     monkeypatch.delenv("MLXQWEN_DEBUG", raising=False)
-    with pytest.raises(typer.Exit) as left, reported():
+    with pytest.raises(SystemExit) as left, reported():
         raise raised
-    assert left.value.exit_code == status
+    assert left.value.code == status
     errors = capsys.readouterr().err
     assert errors.startswith("mlxqwen: ")
     assert words in errors
