@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+
 from mlxqwen.engine.events import Done, Text, from_json
 from mlxqwen.errors import DoesNotFit, UsageError
 from tui.commands.failures import reported
