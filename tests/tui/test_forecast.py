@@ -39,7 +39,7 @@ async def test_a_draft_is_estimated_and_then_counted(run_chat):
         await chat.until(lambda: "~3 tok" in painted(chat))
         await chat.until(lambda: "   3 tok" in f"   {painted(chat)}".replace("~3 tok", ""))
         assert "ctx 7/4k" in painted(chat)
-        assert "mem 3.9/16.0 GB ━" in painted(chat)
+        assert "mem 3.9/16 GB ━" in painted(chat)
         await chat.pilot.press(*["backspace"] * 13)
         await chat.until(lambda: "tok" not in painted(chat))
 
@@ -226,6 +226,6 @@ def test_numbers_of_tokens():
 
 
 def test_labels():
-    assert memory_label(3_900_000_000, 16_000_000_000) == "mem 3.9/16.0 GB"
-    assert memory_label(3_900_000, 16_000_000_000) == "mem 3.9 MB/16.0 GB"
+    assert memory_label(3_900_000_000, 16_000_000_000) == "mem 3.9/16 GB"
+    assert memory_label(3_900_000, 16_000_000_000) == "mem 3.9 MB/16 GB"
     assert (str(Size(1, True)), str(Size(38, False))) == ("1 tok", "~38 tok")

@@ -11,6 +11,7 @@ from ..units import count, size
 from ..words import say
 
 _METER, _SHORT_METER = 8, 4  # cells
+_LARGE = 10_000_000_000  # bytes, shown without decimals
 _ENOUGH = 26  # cells at the left end that are not given up for more at the right one
 
 
@@ -112,6 +113,8 @@ class StatusBar(Bar):
 def memory_label(held: int, budget: int) -> str:
     """``mem 3.9/16 GB``: both in the unit of the second, where the first shows in it at all."""
     taken, given = size(held), size(budget)
+    if budget >= _LARGE:
+        given = f"{round(budget / 1e9)} GB"
     number, _, unit = taken.rpartition(" ")
     return f"mem {number if given.endswith(unit) else taken}/{given}"
 
