@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
@@ -234,7 +234,7 @@ class _Child:
         self._events = events
         self._lock = threading.Lock()  # orders `ask` against the reader's last event
         self._closing = False
-        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
         # A file takes whatever a dying child writes; a pipe could fill up and hold it.
         self._stderr = cast(IO[bytes], tempfile.TemporaryFile())  # noqa: SIM115
         try:
@@ -257,9 +257,7 @@ class _Child:
             thread.start()
 
     def send(self, record: Mapping[str, Any]) -> None:
-        line = json.dumps(record, ensure_ascii=False)
-        # A path that is no UTF-8 goes through as Python holds it.
-        self._outbox.put(line.encode("utf-8", "surrogatepass") + b"\n")
+        self._outbox.put(record)
 
     def ask(self, request: int, record: Mapping[str, Any], *, forecast: bool = False) -> bool:
         """Send a request that will be answered; False if the child is gone already."""
@@ -293,8 +291,8 @@ class _Child:
         stdin = self.process.stdin
         assert stdin is not None
         try:
-            while (line := self._outbox.get()) is not None:
-                stdin.write(line)
+            while (record := self._outbox.get()) is not None:
+                stdin.writelines(_line(record))
                 stdin.flush()
         except OSError:
             pass  # the child is gone: the reader says so
@@ -328,6 +326,30 @@ class _Child:
         self._stderr.seek(max(0, self._stderr.tell() - _LAST_WORDS))
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return "\n".join(lines[-8:])
+
+
+def _line(record: Mapping[str, Any]) -> Iterator[bytes]:
+    """A request as JSON, item by item.
+
+    Ten thousand messages in one piece would be held three times over, and hold every key back.
+    """
+    begin = b"{"
+    for name, value in record.items():
+        yield begin + _json(name) + b": "
+        if isinstance(value, list):
+            yield b"["
+            for place, item in enumerate(cast(list[Any], value)):
+                yield (b", " if place else b"") + _json(item)
+            yield b"]"
+        else:
+            yield _json(value)
+        begin = b", "
+    yield b"}\n"
+
+
+def _json(value: Any) -> bytes:
+    # A path that is no UTF-8 goes through as Python holds it.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _parse(line: bytes) -> Loaded | Streamed | Failed | Forecasted | None:
