@@ -57,14 +57,23 @@ class Child:
         assert stderr is not None
         await asyncio.gather(_read(stdout, take), self._hear(stderr))
         status = await self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._let_go()
         return _cause(status, self._words) if status else None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, to a process that may be gone."""
         with suppress(ProcessLookupError):
             self._process.send_signal(number)
+
+    async def kill(self) -> None:
+        """End it at once, and leave nothing of it behind."""
+        self.signal(signal.SIGKILL)
+        self._let_go()
+        await self._process.wait()
+
+    def _let_go(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     async def _hear(self, stream: asyncio.StreamReader) -> None:
         said = b""
@@ -85,7 +94,7 @@ async def ask(
     try:
         cause = await child.listen(events.append)
     except asyncio.CancelledError:
-        child.signal(signal.SIGKILL)
+        await child.kill()
         raise
     if cause is not None and not any(isinstance(event, Failure) for event in events):
         events.append(cause)

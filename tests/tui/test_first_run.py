@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 
 import pytest
 from textual.widgets import Input, Static
 
-from mlxqwen.hub.library import LocalModel
-from mlxqwen.hub.places import guide_folder
 from tui.screens import models_facts
 from tui.screens.ask import Ask
 from tui.screens.first_run import FirstRun
@@ -26,14 +25,11 @@ NAME = "mlx-community/Qwen3-0.6B-4bit"
 @pytest.fixture
 def models(monkeypatch, tmp_path):
     """Nothing on the machine but the guide."""
-    guide = LocalModel("guide", guide_folder(), "builtin", 2_800_000, 4.0, "qwen3_moe", 0.0)
-    found = [guide]
-    monkeypatch.setattr("mlxqwen.hub.library.local_models", lambda: found)
     monkeypatch.setattr(models_facts, "memory_budget", lambda: 12_000_000_000)
     monkeypatch.setenv("MLXQWEN_HOME", str(tmp_path / "own"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    return found
+    return tmp_path / "own" / "models"
 
 
 def page(chat):
@@ -80,11 +76,11 @@ async def test_it_is_seen_once(run_chat, tmp_path):
         assert not isinstance(page(chat), FirstRun)
 
 
-async def test_not_where_a_model_is_here_or_was_named(run_chat, models):
+async def test_not_where_a_model_is_here_or_was_named(run_chat, models, home):
     async with run_chat(model="guide") as chat:
         await chat.pilot.pause(0.2)
         assert not isinstance(page(chat), FirstRun)
-    models.append(LocalModel("mine", guide_folder(), "ours", 1, 4.0, "qwen3", 0.0))
+    shutil.copytree(home / "models" / "tiny", models / "mine")
     async with run_chat(model=None) as chat:
         await chat.pilot.pause(0.2)
         assert not isinstance(page(chat), FirstRun)

@@ -273,6 +273,16 @@ async def test_a_dry_run_is_asked_at_once(own, home):
     assert isinstance(failure, Failure)
 
 
+async def test_a_question_that_nobody_waits_for_ends(own, big):
+    asking = asyncio.create_task(ask("verify", (str(big),)))
+    await asyncio.sleep(0.5)
+    began = time.monotonic()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert time.monotonic() - began < 2
+
+
 def test_lines_that_say_nothing_are_passed_over():
     reader = Reader()
     assert reader.feed("warning: something\n") is None

@@ -50,6 +50,11 @@ def own(tmp_path, monkeypatch, home):
 
 
 @pytest.fixture
+def models(own):
+    """What is really in that folder, in place of the models that other tests make up."""
+
+
+@pytest.fixture
 def facts(own, monkeypatch):
     """What ``gather`` finds, with a memory that is the same everywhere."""
     monkeypatch.setattr(models_facts, "memory_budget", lambda: 16_000_000_000)
