@@ -26,7 +26,7 @@ from .job_events import (
     Verified,
 )
 from .job_notes import forget, note, noted
-from .job_process import COMMAND, Child
+from .job_process import COMMAND, Child, ask
 from .words import say
 
 _PATIENCE = 6.0  # seconds that an interrupted child may take before it is killed
@@ -50,6 +50,7 @@ class Jobs:
         self._now: Job | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._closing = False
+        self._asking: set[asyncio.Future[list[JobEvent]]] = set()
 
     @property
     def listed(self) -> Sequence[Job]:
@@ -109,6 +110,20 @@ class Jobs:
         elif job.state != "ending":
             self._remove(job)
 
+    async def ask(self, kind: str, arguments: Sequence[str]) -> list[JobEvent]:
+        """What a short command says, beside the queue and offline; ends with whoever waits for it.
+
+        Raises ``OSError`` where it cannot be run.
+        """
+        asking = asyncio.ensure_future(ask(kind, arguments, command=self._command))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.cancel()
+            raise
+
     async def remember(self) -> None:
         """List, as paused, what earlier sessions left unfinished."""
         tasks = await asyncio.to_thread(noted, self._folder)
@@ -121,6 +136,10 @@ class Jobs:
     async def close(self) -> None:
         """Interrupt what runs and wait until it has ended; it can be resumed the next time."""
         self._closing = True
+        asking = tuple(self._asking)
+        for question in asking:
+            question.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
         if self._now is not None and self._now.state == "running":
             self._interrupt(self._now)
         if self._running is not None:

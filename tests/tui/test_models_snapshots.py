@@ -127,7 +127,7 @@ def test_first_run(snap_compare, make_app, size, language):
 
     async def run(pilot):
         await pressed(app, language=language)(pilot)
-        app.push_screen(first_run.FirstRun())
+        app.push_screen(first_run.FirstRun(app._chat.jobs))
         await pilot.pause(0.5)
 
     assert snap_compare(app, terminal_size=size, run_before=run)

@@ -70,7 +70,7 @@ async def greet(chat: ChatScreen) -> None:
             case None:
                 pass
 
-    chat.app.push_screen(FirstRun(), chosen)
+    chat.app.push_screen(FirstRun(chat.jobs), chosen)
 
 
 async def offer(chat: ChatScreen, name: str) -> None:

@@ -17,6 +17,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from ..job import Task
+from ..jobs import Jobs
 from ..units import count, size
 from ..words import say
 from .library_rows import ends
@@ -55,8 +56,9 @@ class FirstRun(ModalScreen[Task | str | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Close")]
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: Jobs) -> None:
         super().__init__()
+        self._jobs = jobs
         # Textual reads these from the instance; its declarations allow no other override.
         self.VERTICAL_BREAKPOINTS = [(0, "-low"), (16, "-high")]
         self._tokens = CONTEXT
@@ -95,7 +97,7 @@ class FirstRun(ModalScreen[Task | str | None]):
             case "use":
                 self.app.push_screen(ask_folder(), self._located)
             case "quantise":
-                self.app.push_screen(QuantiseDialog("", self._tokens), self._ordered)
+                self.app.push_screen(QuantiseDialog(self._jobs, "", self._tokens), self._ordered)
             case str(alias) if self._facts is not None:
                 offer = self._offers[alias]
                 answered = partial(self._agreed, offer.fetched)

@@ -278,7 +278,7 @@ class ModelsScreen(Screen[str | None]):
             if task is not None:
                 self._add(task)
 
-        self.app.push_screen(QuantiseDialog(source, self._tokens), answered)
+        self.app.push_screen(QuantiseDialog(self._jobs, source, self._tokens), answered)
 
     def _add(self, task: Task) -> None:
         job = self._jobs.add(task)

@@ -19,7 +19,7 @@ from mlxqwen.errors import MlxqwenError
 from ..commands.source import Source, find_source
 from ..job import Task
 from ..job_events import Failure, Planned
-from ..job_process import ask
+from ..jobs import Jobs
 from ..units import count
 from ..views import one_line
 from ..widgets.cycle import Cycle
@@ -38,6 +38,7 @@ class QuantiseDialog(ModalScreen[Task | None]):
     """Arrows up and down move, left and right change, Enter begins; the plan follows by itself.
 
     Args:
+        jobs: Whom to ask for plans.
         source: What to begin with.
         context: Tokens to make room for.
     """
@@ -73,8 +74,9 @@ class QuantiseDialog(ModalScreen[Task | None]):
         Binding("enter", "begin", show=False),
     ]
 
-    def __init__(self, source: str = "", context: int = 0) -> None:
+    def __init__(self, jobs: Jobs, source: str = "", context: int = 0) -> None:
         super().__init__()
+        self._jobs = jobs
         # Textual reads these from the instance; its declarations allow no other override.
         self.VERTICAL_BREAKPOINTS = [(0, "-low"), (16, "-high")]
         self._asked = source
@@ -191,10 +193,10 @@ class QuantiseDialog(ModalScreen[Task | None]):
             return
         self._show([(say("quantise.reading"), "$text-muted")])
         try:
-            events = await ask("quantize", order.dry_run)
+            events = await self._jobs.ask("quantize", order.dry_run)
             if any(isinstance(one, Failure) and one.kind == "ContextExceeded" for one in events):
                 # With as many tokens as it reaches, up to those that nobody had to choose.
-                events = await ask("quantize", (*order.arguments, "--dry-run"))
+                events = await self._jobs.ask("quantize", (*order.arguments, "--dry-run"))
         except OSError as error:
             self._show([(say("jobs.cannot_run", error=error.strerror), "$text-error")])
             return
