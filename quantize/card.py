@@ -13,7 +13,7 @@ from .manifest import TensorError
 from .plan import Plan
 from .supply import Supply
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _SNAPSHOT = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)")
 # Values that need no quoting in YAML.
 _PLAIN = re.compile(r"[A-Za-z0-9][\w./:+-]*")
@@ -75,7 +75,9 @@ def source_name(supply: Supply) -> str:
     """A hub id, or a folder's name without the path, which is nobody's business."""
     if supply.revision:
         return supply.name
-    return base_model(supply) or supply.directory.path.resolve().name
+    name = base_model(supply) or supply.directory.path.resolve().name
+    # A folder may bear what is no text, or what would end a line or a quotation of the card.
+    return "".join(c if c.isprintable() and c != "`" else "�" for c in name)
 
 
 def base_model(supply: Supply) -> str | None:
@@ -87,8 +89,8 @@ def known_base(directory: Directory) -> str | None:
     """The hub id of a folder: from its place in the hub's cache, or from its configuration."""
     for part in directory.path.absolute().parts:
         match = _SNAPSHOT.fullmatch(part)
-        if match:
-            return f"{match['owner']}/{match['name']}"
+        if match and _HUB_ID.fullmatch(name := f"{match['owner']}/{match['name']}"):
+            return name
     name = directory.config.get("_name_or_path")
     return name if isinstance(name, str) and _HUB_ID.fullmatch(name) else None
 

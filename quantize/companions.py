@@ -72,4 +72,5 @@ def config_file(directory: Directory, plan: Plan) -> tuple[str, bytes]:
 
 
 def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=4, ensure_ascii=False) + "\n").encode()
+    # In ASCII: a string of the source may hold half a surrogate pair, which UTF-8 cannot.
+    return (json.dumps(value, indent=4) + "\n").encode()

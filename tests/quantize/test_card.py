@@ -78,3 +78,8 @@ def test_licence_of_the_source_card(tmp_path, text, found):
 
 def test_no_card_no_licence(tmp_path):
     assert source_licence(tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", ["../etc", "-x/y", "a/..", "x/y\n"])
+def test_what_is_no_hub_id_is_no_base(tmp_path, name):
+    assert known_base(Directory(tmp_path, {"_name_or_path": name}, {}, {}, ())) is None

@@ -10,7 +10,6 @@ import sys
 import textwrap
 
 import pytest
-import typer
 from rich.table import Table
 
 from mlxqwen.errors import TemplateError
@@ -78,7 +77,7 @@ def test_json_is_ascii_for_terminals_only(env):
 
 def test_errors_are_harmless(capsys, monkeypatch):
     monkeypatch.delenv("MLXQWEN_DEBUG", raising=False)
-    with pytest.raises(typer.Exit), reported():
+    with pytest.raises(SystemExit), reported():
         raise TemplateError("It says \x1b[2J\x9b31m\r\ud800.")
     assert capsys.readouterr().err == "mlxqwen: It says ␛[2J\ufffd31m\ufffd.\n"
 
@@ -139,3 +138,11 @@ def test_a_mistake_of_the_chat_is_one_sentence(env):
 def test_the_status_of_the_chat_is_that_of_the_process(env):
     command = [sys.executable, "-c", textwrap.dedent(BROKEN), "leave"]
     assert on_terminal(command, env)[0] == 3
+
+
+def test_json_of_a_path_that_is_no_text_is_json(capfdbinary):
+    output.dump_json({"path": os.fsdecode(b"odd\xff"), "word": "perché"})
+    output.dump_json({"word": "perché"})
+    odd, plain = capfdbinary.readouterr().out.splitlines()
+    assert json.loads(odd.decode("ascii")) == {"path": "odd\udcff", "word": "perché"}
+    assert "perché" in plain.decode()

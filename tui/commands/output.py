@@ -36,8 +36,11 @@ def print_path(path: Path) -> None:
 
 def dump_json(value: Any, *, indent: int | None = None) -> None:
     """One JSON value: in ASCII for a terminal, which acts on some characters beyond it."""
-    ascii_only = sys.stdout.isatty()
-    print(json.dumps(value, ensure_ascii=ascii_only, indent=indent), flush=True)
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    # A path's bytes that are no UTF-8 stand in it as halves of surrogate pairs.
+    if sys.stdout.isatty() or any("\ud800" <= character <= "\udfff" for character in text):
+        text = json.dumps(value, indent=indent)
+    print(text, flush=True)
 
 
 def show(renderable: RenderableType, *, soft_wrap: bool = False) -> None:
