@@ -99,14 +99,25 @@ def error_of(
     finite = mx.isfinite(before) & mx.isfinite(after)
     zero = mx.zeros((), mx.float32)
     before, after = mx.where(finite, before, zero), mx.where(finite, after, zero)
+    scale = _scale(before)
+    before, after = before * scale, after * scale
     away = before - after
     pairs = ((away, away), (before, before), (before, after), (after, after))
     sums = [(one * other).sum() for one, other in pairs]
-    sums.append(mx.abs(away).max() if away.size else zero)
+    sums += [mx.abs(away).max() if away.size else zero, scale]
     counts = mx.stack([clipped.astype(mx.uint32), (~finite).sum().astype(mx.uint32)])
-    squared, power, dot, restored, largest = cast("list[float]", mx.stack(sums).tolist())
+    *squares, largest, factor = cast("list[float]", mx.stack(sums).tolist())
+    squared, power, dot, restored = (value / factor / factor for value in squares)
     beyond, broken = cast("list[int]", counts.tolist())
-    return Errors(squared, power, dot, restored, largest, beyond, broken, before.size)
+    return Errors(squared, power, dot, restored, largest / factor, beyond, broken, before.size)
+
+
+def _scale(rows: mx.array) -> mx.array:
+    """A power of two by which the squares of ``rows`` neither overflow float32 nor vanish."""
+    if not rows.size:
+        return mx.array(1.0)
+    most = mx.abs(rows).max()
+    return mx.where(most > 2.0**40, 2.0**-90, mx.where(most < 2.0**-40, 2.0**80, 1.0))
 
 
 def _forms(spec: QuantSpec | None, target: str, width: int) -> list[tuple[mx.Dtype, int]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 from zlib import crc32
 
 import mlx.core as mx
 
 from mlxqwen.checkpoint.numbers import packed_rows, part_rows
+from mlxqwen.checkpoint.quantspec import QuantSpec
 from mlxqwen.checkpoint.stored import Stored, float_dtype
 from mlxqwen.errors import CheckpointError
 
@@ -74,6 +76,13 @@ def round_job(job: Job, stored: Stored, guidance: Guidance, rounding: Rounding) 
     weights = guidance.weights_of(module, step.tensor.shape[-2], row, last)
     affine = guidance.affine_of(module, row, last)
     parts = round_rows(rows, step.dtype, spec, rounding, weights, affine)
+    if not _has_finite_scales(parts, spec, step.dtype):
+        info = part.views[0].info
+        raise CheckpointError(
+            f"{info.path}: {info.name} has numbers so far apart that their scale exceeds "
+            f"{step.dtype}.",
+            "The file is damaged, or its training diverged: download it again.",
+        )
     span = _sample(job)
     errors = None if span is None else error_of(rows, parts, spec, step.dtype, span=span)
     return Rounded(parts, errors)
@@ -89,6 +98,14 @@ def _sample(job: Job) -> tuple[int, int] | None:
     count = -(-rows // _ROWS)
     start = crc32(f"{job.step.tensor.name} {job.row}".encode()) % (rows - count + 1)
     return start, start + count
+
+
+def _has_finite_scales(parts: tuple[memoryview, ...], spec: QuantSpec, dtype: str) -> bool:
+    if not spec.has_biases:
+        return True
+    return all(
+        _is_finite(mx.array(cast("Any", data)).view(float_dtype(dtype))) for data in parts[1:]
+    )
 
 
 def _is_finite(rows: mx.array) -> bool:

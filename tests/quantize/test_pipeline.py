@@ -16,8 +16,10 @@ from mlxqwen.checkpoint.directory import Directory
 from mlxqwen.checkpoint.quantspec import QuantSpec, parse_quantization
 from mlxqwen.checkpoint.reading import read_rows
 from mlxqwen.errors import CheckpointError, OutputError
+from mlxqwen.model.config import ModelConfig
 from quantize import make_plan, pipeline, quantise
 from quantize.guidance import Guidance
+from quantize.recipes import choose_recipe
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -202,3 +204,48 @@ def test_guidance_reaches_the_rounding(make, tmp_path):
     assert changed <= {f"{module}.{part}" for part in ("weight", "scales", "biases")}
     stored = mx.load(str(tmp_path / "out" / "model.safetensors"))
     assert mx.array_equal(stored[f"{module}.scales"], scales.astype(mx.bfloat16))
+
+
+def with_weight(source, name, change) -> None:
+    (shard,) = source.glob("*.safetensors")
+    arrays = mx.load(str(shard))
+    mx.eval(arrays)
+    shard.unlink()
+    mx.save_safetensors(str(shard), {**arrays, name: change(arrays[name])})
+
+
+QUERY = "model.layers.0.self_attn.q_proj.weight"
+
+
+@pytest.mark.parametrize("recipe", ["fast", "balanced"])
+def test_huge_weights_have_an_error_that_json_can_hold(make, tmp_path, recipe):
+    source = make()
+    with_weight(source, QUERY, lambda weight: weight * mx.array(1e25, weight.dtype))
+    config = ModelConfig.parse(json.loads((source / "config.json").read_text()))
+    quantise(source, tmp_path / "out", recipe=choose_recipe(config, recipe))
+    found = json.loads((tmp_path / "out" / "mlxqwen.json").read_text())
+    assert 0 < found["tensors"]["model.layers.0.self_attn.q_proj"]["relative_mse"] < 0.05
+
+
+def test_weights_whose_scale_is_infinite_are_refused(make, tmp_path):
+    source = make()
+    signs = mx.array([3e38, -3e38])
+    with_weight(
+        source, QUERY, lambda w: mx.tile(signs, (w.shape[0], w.shape[1] // 2)).astype(w.dtype)
+    )
+    with pytest.raises(CheckpointError, match=r"q_proj.*scale exceeds BF16"):
+        quantise(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_and_settings_that_are_no_text_reach_the_end(make, tmp_path):
+    source = make(note="half \ud800 and \x1b[31m")
+    odd = source.with_name(os.fsdecode(b"odd\xff`\n# name"))
+    source.rename(odd)
+    quantise(odd, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert "# odd\N{REPLACEMENT CHARACTER}" in card
+    assert "\n# name" not in card
+    assert card.count("`") % 2 == 0
+    settings = (tmp_path / "out" / "config.json").read_text("utf-8")
+    assert json.loads(settings)["note"] == "half \ud800 and \x1b[31m"

@@ -142,3 +142,24 @@ def test_nothing_and_zeros_have_no_error():
     lost = Errors(squared=1.0, power=0.0)
     assert lost.relative_mse == float("inf")
     assert Errors(power=1.0).cosine == 0
+
+
+@pytest.mark.parametrize("size", [1e30, 3e37])
+def test_squares_beyond_float32_are_summed(size):
+    mx.random.seed(3)
+    rows, spec = mx.random.normal((4, 128)), QuantSpec(4, 64)
+    usual = error_of(rows, round_rows(rows, "F32", spec), spec, "F32")
+    rows = rows * size
+    found = error_of(rows, round_rows(rows, "F32", spec), spec, "F32")
+    assert found.nonfinite == 0
+    assert found.relative_mse == pytest.approx(usual.relative_mse, rel=1e-3)
+    assert found.cosine == pytest.approx(usual.cosine, rel=1e-5)
+    assert found.largest == pytest.approx(usual.largest * size, rel=1e-3)
+
+
+def test_tiny_weights_that_are_lost_are_an_error():
+    rows, spec = mx.random.normal((4, 128)) * 1e-25, QuantSpec(4, 64)
+    # MLX's smallest scale makes zeros of them; their squares are zero in float32.
+    found = error_of(rows, round_rows(rows, "F32", spec), spec, "F32")
+    assert found.relative_mse == pytest.approx(1)
+    assert found.power == pytest.approx(512e-50, rel=0.3)
