@@ -38,6 +38,7 @@ class Pin:
         recipe: Its name.
         choices: Digest of everything in it.
         guidance: Identity of what calibration and refinement gave, or "".
+        mlxqwen: Our version, because another one may round differently.
         mlx: MLX's version.
         device: Kind of the device that rounds: CPU and GPU break ties differently.
         work: Digest of the output's layout and of how the work is cut.
@@ -50,6 +51,7 @@ class Pin:
     recipe: str
     choices: str
     guidance: str
+    mlxqwen: str
     mlx: str
     device: str
     work: str
@@ -65,6 +67,7 @@ class Pin:
         pairs = (
             ("the source's revision", self.revision, now.revision),
             ("the recipe", self.recipe, now.recipe),
+            ("mlxqwen", self.mlxqwen, now.mlxqwen),
             ("MLX", self.mlx, now.mlx),
             ("the device", self.device, now.device),
             ("the format of unfinished work", self.format, now.format),

@@ -172,6 +172,10 @@ def test_other_versions_and_other_guidance_are_refused(tiny, tmp_path, monkeypat
     interrupted(tiny, tmp_path / "out")
     with pytest.raises(OutputError, match="what calibration gave"):
         quantise(tiny, tmp_path / "out", guidance=Guidance(identity="other"))
+    with monkeypatch.context() as other:
+        other.setattr(pipeline, "__version__", "9.9")
+        with pytest.raises(OutputError, match=r"mlxqwen \(.* → 9\.9\)"):
+            quantise(tiny, tmp_path / "out")
     monkeypatch.setattr(pipeline.metadata, "version", lambda _: "9.9.9")
     with pytest.raises(OutputError, match=r"MLX \(.* → 9\.9\.9\)"):
         quantise(tiny, tmp_path / "out")
