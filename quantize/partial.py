@@ -57,7 +57,8 @@ class PartialFolder:
     """
 
     def __init__(self, output: Path, *, restart: bool = False) -> None:
-        self.output = output.resolve()
+        # Not Path.resolve, to which links that lead in a circle are a fault of the program.
+        self.output = Path(os.path.realpath(output))
         self.path = self.output.parent / f"{self.output.name}.partial"
         self.files = self.path / "output"
         self.source = self.path / "source"
@@ -167,6 +168,8 @@ class PartialFolder:
         """Makes and locks the folder."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         while True:
+            if self.path.exists() and not self.path.is_dir():
+                raise self._foreign()
             self.path.mkdir(exist_ok=True)
             self._refuse_foreign()
             marker = self.path / MARKER
@@ -224,10 +227,13 @@ class PartialFolder:
         # a supply's shards, what one leaves that had only begun to fetch.
         fetched = names == {self.source.name} and (self.source / SUPPLY_NOTES).is_file()
         if self.path.is_symlink() or (names and MARKER not in names and not fetched):
-            raise OutputError(
-                f"{self.path} exists and was not made by mlxqwen.",
-                "Remove it or choose another output folder.",
-            )
+            raise self._foreign()
+
+    def _foreign(self) -> OutputError:
+        return OutputError(
+            f"{self.path} exists and was not made by mlxqwen.",
+            "Remove it or choose another output folder.",
+        )
 
     def _take_lock(self) -> None:
         try:

@@ -6,6 +6,7 @@ form and what they compute can be checked, and the result says so.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -124,7 +125,7 @@ def hub_hashes(path: Path) -> dict[str, FileHash]:
     """Of files in the hub's cache, which are links to blobs that bear their SHA-256 as a name."""
     found: dict[str, FileHash] = {}
     for file in path.iterdir():
-        target = file.resolve()
+        target = Path(os.path.realpath(file))  # which takes links that lead in a circle
         if file.is_symlink() and target.parent.name == "blobs" and _DIGEST.fullmatch(target.name):
             # Nothing else tells the size; a blob that is not there is told as missing.
             size = target.stat().st_size if target.is_file() else 0

@@ -193,3 +193,17 @@ def test_file_that_cannot_be_written_is_an_error_in_words(tmp_path):
     with pytest.raises(OutputError, match="none/such cannot be written: No such file"):
         write()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way_is_not_ours(tmp_path):
+    (tmp_path / "out.partial").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="not made by mlxqwen"), PartialFolder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out.partial").read_bytes() == b"mine"
+
+
+def test_links_in_a_circle_are_refused(tmp_path):
+    (tmp_path / "out").symlink_to("back")
+    (tmp_path / "back").symlink_to("out")
+    with pytest.raises(OutputError, match="exists already"), PartialFolder(tmp_path / "out"):
+        pass

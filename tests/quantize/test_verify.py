@@ -265,3 +265,10 @@ def test_files_of_the_hubs_cache_are_held_against_their_names(
     assert "model.safetensors is damaged" in said(verify(snapshot))
     weights.unlink()
     assert "model.safetensors" in said(verify(snapshot))
+
+
+def test_links_in_a_circle_are_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").symlink_to("other.safetensors")
+    (tmp_path / "other.safetensors").symlink_to("model.safetensors")
+    assert "model" in said(verify(tmp_path))
