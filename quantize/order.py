@@ -160,7 +160,7 @@ def prepare(order: Order, supply: Supply, *, progress: Report | None = None) -> 
         chosen = fit(
             supply,
             order.fit,
-            context=CONTEXT if order.context is None else order.context,
+            context=_context(order, config),
             text=order.calibration,
             progress=progress,
         )
@@ -288,8 +288,12 @@ def memory_of(plan: Plan, config: ModelConfig, order: Order) -> MemoryPlan:
         for shard in plan.shards
         for step in shard.steps
     }
-    context = order.context or min(CONTEXT, config.max_position_embeddings)
-    return plan_sizes(sizes, config, order.output.name, context=context)
+    return plan_sizes(sizes, config, order.output.name, context=_context(order, config))
+
+
+def _context(order: Order, config: ModelConfig) -> int:
+    """What is asked for; else 8k, or all that the model can where that is less."""
+    return order.context or min(CONTEXT, config.max_position_embeddings)
 
 
 def _existing(path: Path) -> Path:

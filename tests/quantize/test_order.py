@@ -304,3 +304,14 @@ def test_restart_forgets_what_was_begun_otherwise(tmp_path, source):
         carry_out(Order(tmp_path / "out", bits=4), Folder.open(source))
     carry_out(Order(tmp_path / "out", bits=4, restart=True), Folder.open(source))
     assert mx.load(str(tmp_path / "out" / "model.safetensors"))
+
+
+def test_fit_keeps_room_for_no_more_context_than_the_model_has(source):
+    most = json.loads((source / "config.json").read_text())["max_position_embeddings"]
+    assert most < 8192
+    fit = prepare(Order(Path("out"), fit=100_000_000), Folder.open(source)).fit
+    assert fit is not None
+    assert fit.context == most
+    asked = prepare(Order(Path("out"), fit=100_000_000, context=1000), Folder.open(source)).fit
+    assert asked is not None
+    assert asked.context == 1000
