@@ -88,6 +88,7 @@ class HubSupply:
         revision: str | None = None,
         discard: Path | None = None,
         keep: Path | None = None,
+        small: Path | None = None,
         token: str | None = None,
         patience: Patience | None = None,
         waiting: Waiting | None = None,
@@ -101,6 +102,8 @@ class HubSupply:
             discard: A folder of the caller's for the files; shards leave it on ``release``. By
                 default the hub's cache, from which nothing is removed.
             keep: A folder for what was learned; by default ``discard``.
+            small: A folder for the small files, in place of where the shards go: with it, a look
+                at a model leaves nothing in the hub's cache.
             token: In place of the one that ``hf auth login`` keeps.
             waiting: Called with a reason and seconds before each wait for the hub.
             stop: Once set, whatever runs ends with ``Stopped``.
@@ -118,7 +121,7 @@ class HubSupply:
         files = weights_of(listing)
         cache = CachePlace(hub.name, listing.commit)
         ours = None if discard is None else FolderPlace(discard / listing.commit)
-        home = ours or cache
+        home = ours or cache if small is None else FolderPlace(small / listing.commit)
         fetch_all(hub, listing, companions_of(listing), home)
         texts = header_texts(hub, listing, files, {} if notes is None else notes.headers)
         if keep is not None and notes is None:

@@ -424,6 +424,11 @@ def test_a_model_from_the_hub(run, env, hub_double, big, tmp_path):
     assert planned.returncode == 0, planned.stderr
     plan = events(planned)[-1]
     assert plan["fetch_bytes"] > 50_000_000
+    kept = events(run("quantize", "acme/big", "--dry-run", "--json", "--discard-source"))[-1]
+    assert kept["fetch_bytes"] == plan["fetch_bytes"]
+    # All four files are fetched, or two of them lie there at once.
+    assert plan["disk_needed"] >= plan["output_bytes"] + plan["fetch_bytes"]
+    assert kept["disk_needed"] < plan["disk_needed"]
     assert not (tmp_path / "hub").exists()
     assert not (tmp_path / "own" / "models").exists()
 

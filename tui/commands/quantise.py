@@ -220,8 +220,9 @@ class _Run:
         watch.report(Progress("plan", message="asking the hub"))
         supply = HubSupply.open(
             self.source.name,
-            discard=kept if self.discards or dry else None,
+            discard=kept if self.discards else None,
             keep=kept,
+            small=kept if dry else None,
             waiting=waiting,
             stop=stopping,
         )
