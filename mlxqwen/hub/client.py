@@ -348,13 +348,15 @@ def _listing(name: str, info: Any) -> Listing:
 def _asked_pause(headers: Any) -> float:
     """Seconds that ``Retry-After`` or the hub's ``RateLimit`` header asks for; 0 without."""
     after = headers.get("Retry-After", "").strip()
-    if after.isdigit():
+    if after.isdecimal():
         return float(after)
     if after:
         try:
             until = parsedate_to_datetime(after)
         except ValueError:
             return 0.0
+        # "-0000" stands for UTC of an unknown place, and comes without a zone.
+        until = until if until.tzinfo else until.replace(tzinfo=UTC)
         return max((until - datetime.now(UTC)).total_seconds(), 0.0)
     spent = re.search(r";\s*r=0\s*;\s*t=(\d+)", headers.get("RateLimit", ""))
     return float(spent[1]) if spent else 0.0

@@ -154,6 +154,14 @@ def test_a_pause_beyond_reason_is_told_and_not_waited_for(
         fetch(Hub(NAME), listing.commit, file_of(listing), place)
 
 
+@pytest.mark.parametrize("after", ["Wed, 21 Oct 2015 07:28:00 -0000", "\u00b2", "soon"])
+def test_a_pause_that_is_over_or_unreadable_is_none(
+    hub_double: Any, listing: Listing, place: FolderPlace, after: str
+) -> None:
+    hub_double.fail("GET /org/small/resolve", status=429, headers={"Retry-After": after})
+    fetch(Hub(NAME, patience=QUICK), listing.commit, file_of(listing), place)
+
+
 @pytest.mark.parametrize("name", [BIG, "config.json"])
 @pytest.mark.parametrize("longer", [0, 5, -5])
 def test_other_content_than_announced_is_removed_and_named(
