@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Offset, Size
 from textual.message import Message as TextualMessage
+from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
@@ -203,7 +204,7 @@ class TranscriptView(ScrollView, can_focus=True):
     def _show(self, top: int) -> None:
         """Make line `top` the first one visible."""
         self._adjusting = True
-        self.virtual_size = Size(self._text_width, self.heights.total)
+        self._resize_content(Size(self._text_width, self.heights.total))
         self.scroll_to(y=top, force=True)
         self._adjusting = False
         self._top = top
@@ -212,6 +213,16 @@ class TranscriptView(ScrollView, can_focus=True):
         if state != self._reported:
             self._reported = state
             self.post_message(self.FollowChanged(self, *state))
+
+    def _resize_content(self, size: Size) -> None:
+        """Set `virtual_size`, and tell the scrollbar.
+
+        Setting it outright would lay the whole screen out anew for every line that comes, which
+        costs more than to paint it; the scrollbar is always there, so that nothing can move.
+        """
+        if size != self.virtual_size:
+            self.set_reactive(cast(Reactive[Size], ScrollView.virtual_size), size)
+            self._scroll_update(size)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Somebody scrolled: measure what came into view, and decide whether to follow."""
