@@ -43,13 +43,13 @@ class Settings:
     Attributes:
         passes: How often each row of text is seen.
         batch_tokens: Tokens per step, rounded down to whole rows.
-        rate: Peak learning rate, in units of a group's scale.
+        rate: Peak learning rate: how far a step moves a typical weight, in scales of its group.
         held: Of so many batches one is kept aside to judge by.
         checks: How often it is judged; two in a row without gain end it.
     """
 
     passes: int = 4
-    batch_tokens: int = 1024
+    batch_tokens: int = 512
     rate: float = 0.02
     held: int = 5
     checks: int = 6
