@@ -20,6 +20,7 @@ from mlxqwen.errors import UsageError
 
 from .ignored import Ignored
 from .markdown.text import clean
+from .tilde import expanded
 from .words import say
 
 FILE_BYTES = 2_000_000
@@ -79,7 +80,7 @@ def read(path: Path) -> Attachment:
     Raises:
         UsageError: There is nothing, it may not be read, is too large, or is no text.
     """
-    path = path.expanduser()
+    path = expanded(path)
     try:
         if path.is_dir():
             return _read_folder(path)
@@ -104,7 +105,7 @@ def dropped(text: str) -> list[Path]:
         parts = [text] if _exists(text) else shlex.split(text)
     except ValueError:
         return []  # quotes that do not end
-    paths = [_path_of(part).expanduser() for part in parts]
+    paths = [expanded(_path_of(part)) for part in parts]
     return paths if all(path.is_absolute() and _exists(path) for path in paths) else []
 
 

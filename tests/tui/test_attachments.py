@@ -133,6 +133,8 @@ def test_a_folder_has_its_limits(tmp_path, monkeypatch):
     (tmp_path / "none").mkdir()
     with pytest.raises(UsageError, match="none/ contains no text"):
         read(tmp_path / "none")
+    with pytest.raises(UsageError, match="~nobody-of-that-name"):
+        read(Path("~nobody-of-that-name/notes.md"))
 
 
 def test_dragged_files_are_recognised_and_nothing_else_is(tmp_path, monkeypatch):
@@ -149,6 +151,7 @@ def test_dragged_files_are_recognised_and_nothing_else_is(tmp_path, monkeypatch)
     assert dropped("~/with\\ space.txt") == [one]
     assert dropped(str(tmp_path)) == [tmp_path]
     for text in (f"look at {spaced}", f"{spaced} please", "/nothing/here", "", "with space.txt",
+                 f"{tmp_path} ~nobody-of-that-name",
                  f"'{one}", "/" + "x" * 5000, "/\x00", "file:///nothing"):  # fmt: skip
         assert dropped(text) == []
 

@@ -110,6 +110,7 @@ def test_paths_are_completed(tmp_path, monkeypatch):
     assert [item.text for item in paths("/attach ~/no")] == ["/attach ~/notes.md"]
     assert [item.name for item in paths("/attach .")] == [".hidden"]
     assert paths("/attach nothing/at/all") == []
+    assert paths("/attach ~nobody-of-that-name/") == []
     assert paths("/attach \x00") == []
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..markdown.text import clean
+from ..tilde import expanded
 from ..words import say
 from .slash import first_word
 from .table import ACTIONS, BY_SLASH, Action
@@ -68,7 +68,7 @@ def paths(typed: str) -> list[Suggestion]:
     word, rest = first_word(typed)
     written = rest.lstrip()
     folder, slash, start = written.rpartition("/")
-    where = Path((folder or "/") if slash else ".").expanduser()
+    where = expanded((folder or "/") if slash else ".")
     found: list[tuple[bool, str]] = []
     try:
         with os.scandir(where) as entries:

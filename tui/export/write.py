@@ -13,6 +13,7 @@ from typing import IO, Literal
 
 from mlxqwen.errors import OutputError
 
+from ..tilde import expanded
 from ..words import say
 from . import markdown, page, tree
 from .source import Source, opened
@@ -67,7 +68,7 @@ def export(
         KeyError: There is no such conversation.
     """
     with opened(conversations, conversation_id) as source:
-        target = folder / Path(file).expanduser() if file else folder
+        target = folder / expanded(file) if file else folder
         if not file or file.endswith("/") or target.is_dir():
             target /= f"{file_name(source.title)}.{kind}"
         path: Path | None = None
