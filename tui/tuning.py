@@ -7,8 +7,8 @@ those do not say is the checkpoint's own.
 
 from __future__ import annotations
 
-import math
 import secrets
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -17,6 +17,7 @@ from mlxqwen.errors import UsageError
 from mlxqwen.generate.options import Sampling
 
 from .settings import SAMPLING, Settings
+from .units import whole
 from .words import say
 
 LARGEST_SEED = 2**63 - 1
@@ -79,7 +80,8 @@ def value_of(name: str, text: str) -> float | int:
     except ValueError as error:
         wanted = say("set.whole" if kind is int else "set.number", name=name, value=text)
         raise UsageError(wanted) from error
-    if not math.isfinite(value) or (name == "seed" and value > LARGEST_SEED):
+    # Compared as it is: a whole number may be too large for a float. Nothing is so for NaN.
+    if not abs(value) <= (LARGEST_SEED if kind is int else sys.float_info.max):
         raise UsageError(say("set.large", name=name))
     if name == "max_tokens":
         if value < 1:
@@ -98,8 +100,9 @@ def think_of(text: str) -> bool | int | str:
     known: dict[str, bool | str] = {"on": True, "off": False, "auto": "auto"}
     if text in known:
         return known[text]
-    if text.isascii() and text.isdigit() and 0 < int(text) <= 10_000_000:
-        return int(text)
+    tokens = whole(text)
+    if tokens and tokens <= 10_000_000:
+        return tokens
     raise UsageError(say("think.unknown", value=text), say("think.values"))
 
 

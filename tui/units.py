@@ -7,6 +7,11 @@ from .words import plural, say
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
+def whole(text: str) -> int | None:
+    """The number that ``text`` writes in digits, 18 at most; None for anything else."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
 def decimal(value: float, digits: int = 1) -> str:
     """``value`` with so many digits after the language's own decimal sign."""
     return f"{value:.{digits}f}".replace(".", say("unit.decimal"))

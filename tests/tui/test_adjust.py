@@ -220,6 +220,8 @@ def test_values(name, text, value):
         ("seed", "-1"),
         ("seed", "1.5"),
         ("max_tokens", "0"),
+        ("max_tokens", "1" + "0" * 400),
+        ("top_k", "9" * 5000),
         ("top_k", ""),
         ("nothing", "1"),
     ],
@@ -227,6 +229,12 @@ def test_values(name, text, value):
 def test_values_out_of_range(name, text):
     with pytest.raises(UsageError):
         value_of(name, text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "10000001", "9" * 5000, "٣", "perhaps"])
+def test_budgets_that_are_none(text):
+    with pytest.raises(UsageError):
+        think_of(text)
 
 
 def test_what_is_asked_comes_from_chat_settings_and_chance():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..records import Message
+from ..units import whole
 from ..widgets.reader import Reader
 from ..words import say
 
@@ -29,8 +30,8 @@ async def copy(chat: ChatScreen, argument: str) -> None:
         if message.role == "assistant":
             if not argument:
                 copy_text(chat, chat.transcript.view(key).text)
-            elif argument.isdecimal():
-                copy_code(chat, key, int(argument))
+            elif (number := whole(argument)) is not None:
+                copy_code(chat, key, number)
             else:
                 chat.say(say("message.which_code", word=argument), "warning")
             return

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..adjust import Said
+from ..units import whole
 from ..words import say
 from .chat import PlainChat
 from .keyboard import Keyboard, read_message
@@ -42,15 +43,17 @@ class Here:
             return None  # Ctrl+D leaves the list; where the terminal is gone, the next line says so
         if not text:
             return None
-        if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= count:
+        number = whole(text)
+        if number is None or not 1 <= number <= count:
             self.chat.say("plain.no_number", text=text)
             return None
-        return int(text) - 1
+        return number - 1
 
     def choose(self, lines: Sequence[str], argument: str = "") -> int | None:
         """The index of the line that is chosen by its number, of which ``argument`` may be one."""
-        if argument.isascii() and argument.isdecimal() and 1 <= int(argument) <= len(lines):
-            return int(argument) - 1
+        wanted = whole(argument)
+        if wanted is not None and 1 <= wanted <= len(lines):
+            return wanted - 1
         for number, line in enumerate(lines, 1):
             self.chat.say("plain.listed", number=number, text=line)
         return self.number(len(lines))

@@ -16,6 +16,7 @@ from ..editor import editor_command
 from ..export import export as write_export
 from ..export import order
 from ..records import Message
+from ..units import whole
 from ..views import one_line
 from ..words import say
 from . import clipboard
@@ -110,24 +111,25 @@ def editor(here: Here, argument: str) -> None:
 
 def copy(here: Here, argument: str) -> None:
     """The last answer, or a code block of it, to the clipboard."""
-    chat, number = here.chat, argument.strip()
+    chat, wanted = here.chat, argument.strip()
     answers = [message for message in chat.session.branch if message.role == "assistant"]
     if not answers:
         chat.say("message.none_to_copy")
         return
     text = answers[-1].text
-    if number and not (number.isascii() and number.isdecimal()):
-        chat.say("message.which_code", word=one_line(number))
+    number = whole(wanted)
+    if wanted and number is None:
+        chat.say("message.which_code", word=one_line(wanted))
         return
-    if number:
+    if number is not None:
         blocks = code_blocks(text)
-        if not 1 <= int(number) <= len(blocks):
+        if not 1 <= number <= len(blocks):
             chat.say("message.no_code", number=number)
             return
-        text = blocks[int(number) - 1]
+        text = blocks[number - 1]
     if not clipboard.copy(text):
         chat.say("plain.no_clipboard")
-    elif number:
+    elif number is not None:
         chat.say("chat.code_copied", number=number)
     else:
         chat.say("chat.copied")
@@ -144,8 +146,8 @@ def read(here: Here, argument: str) -> None:
         chat.do(read_messages(chat, 0, last))
     elif not wanted:
         chat.do(read_messages(chat, last - 1, last))
-    elif wanted.isascii() and wanted.isdecimal() and 1 <= int(wanted) <= last:
-        chat.do(read_messages(chat, int(wanted) - 1, int(wanted)))
+    elif (number := whole(wanted)) is not None and 1 <= number <= last:
+        chat.do(read_messages(chat, number - 1, number))
     else:
         chat.say("plain.read_which", count=last)
 

@@ -227,6 +227,8 @@ def test_tuned_and_told(plain):
     assert "Messages in this branch: 2\n" in chat.ask("/stats")
     assert "/theme belongs to the graphical chat." in chat.ask("/theme")
     assert "Did you mean /stats?" in chat.ask("/stat")
+    for number in ("/read ", "/copy "):
+        assert "You:" not in chat.ask(number + "9" * 5000)  # more digits than Python reads
 
 
 def test_every_command_of_the_table_is_carried_out_or_says_where(plain):
