@@ -29,6 +29,24 @@ from ..widgets.welcome import Welcome
 from ..words import say
 from .status import memory_of, state_line
 
+_WHEEL = 3  # lines for one turn of the wheel
+
+
+class Column(Vertical):
+    """Conversation and prompt; beside the text, too, the wheel moves the conversation."""
+
+    def on_mouse_scroll_up(self) -> None:
+        """Back, where nothing else under the pointer took the event."""
+        self._scroll(-_WHEEL)
+
+    def on_mouse_scroll_down(self) -> None:
+        """And forth."""
+        self._scroll(_WHEEL)
+
+    def _scroll(self, lines: int) -> None:
+        transcript = self.query_one(Transcript)
+        transcript.scroll_to(y=transcript.scroll_y + lines)
+
 
 class ChatView(Screen[None]):
     """All of a session's ``View`` but the list: title, conversation, prompt and status."""
@@ -42,7 +60,13 @@ class ChatView(Screen[None]):
     ) -> None:
         super().__init__()
         # Textual reads these from the instance; its declarations allow no other override.
-        self.HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (40, "-slim"), (60, "-narrow"), (90, "-wide")]
+        self.HORIZONTAL_BREAKPOINTS = [
+            (0, "-tiny"),
+            (40, "-slim"),
+            (60, "-narrow"),
+            (90, "-wide"),
+            (160, "-broad"),
+        ]
         self.VERTICAL_BREAKPOINTS = [(0, "-flat"), (10, "-low"), (16, "-high")]
         self.session = session
         self.composer = composer
@@ -55,7 +79,7 @@ class ChatView(Screen[None]):
         yield TitleBar(id="title")
         with Horizontal(id="body"):
             yield Sidebar(id="sidebar")
-            with Vertical(id="conversation"):
+            with Column(id="conversation"):
                 with Middle(id="empty"), Center():
                     yield Welcome(id="welcome")
                 yield Reader(

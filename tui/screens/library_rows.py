@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from ..findings import Entry, Find
+from ..keys import shown
 from ..markdown.text import clean
 from ..marks import Marked, fold, mark_folded
 from ..units import age
@@ -141,7 +142,8 @@ def keys_line(keys: Mapping[str, str], last: Mapping[str, str], width: int) -> C
 def _keys(keys: Mapping[str, str], width: int) -> Content:
     parts: list[tuple[str, str]] = []
     used = 0
-    for key, meaning in keys.items():
+    for name, meaning in keys.items():
+        key = name.replace("Enter", shown("enter"))
         cells = Content(f"{key} {meaning}").cell_length + (2 if parts else 0)
         if used + cells > width:
             break

@@ -12,6 +12,8 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from ..keys import shown
+
 
 class Confirm(ModalScreen[bool]):
     """Arrows move between the answers, Enter takes one, Esc is no.
@@ -80,7 +82,7 @@ class Confirm(ModalScreen[bool]):
             id="confirm",
         )
         frame.border_title = Content(self._title).markup
-        frame.border_subtitle = "↑↓ Enter · Esc"
+        frame.border_subtitle = f"↑↓ {shown('enter')} · Esc"
         yield frame
 
     def on_mount(self) -> None:

@@ -12,6 +12,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 
+from ..keys import shown
 from ..views import one_line
 from ..words import say
 from .models_choose import Choosing, ask_folder, choice
@@ -65,7 +66,7 @@ class MissingModel(ModalScreen[tuple[Way | Literal["use"], str] | None]):
             id="missing",
         )
         frame.border_title = say("missing.title")
-        frame.border_subtitle = "↑↓ Enter · Esc"
+        frame.border_subtitle = f"↑↓ {shown('enter')} · Esc"
         yield frame
 
     def on_mount(self) -> None:

@@ -14,6 +14,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
+from ..keys import shown
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -57,7 +59,7 @@ class Picker(ModalScreen[str | None]):
             id="picker",
         )
         frame.border_title = self._title
-        frame.border_subtitle = "↑↓ Enter · Esc"
+        frame.border_subtitle = f"↑↓ {shown('enter')} · Esc"
         yield frame
 
     async def on_mount(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..keys import key_name
 from ..session import Session
-from ..units import count, size
+from ..units import count
 from ..views import model_label, one_line
 from ..words import say
 
@@ -30,8 +30,7 @@ def state_line(session: Session, *, read_only: bool) -> str:
             return one_line(session.trouble)
         if read_only:
             return say("status.read_only")
-        loaded = session.loaded
-        return say("status.ready", size=size(loaded.bytes)) if loaded else ""
+        return say("status.ready") if session.loaded else ""
     elsewhere = "" if answer.key is not None else say("status.elsewhere")
     if answer.pieces:
         return say(

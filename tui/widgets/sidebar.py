@@ -17,7 +17,8 @@ from ..views import one_line
 from ..words import say
 from .bars import two_ends
 
-_WIDTH = 26  # cells of a line of the list: the sidebar's width less its frame and padding
+_FRAME = 4  # cells of the sidebar's width beside a line: frame, padding, scrollbar
+_WIDTH = 26  # of a line, before there is a layout
 
 
 class Sidebar(OptionList):
@@ -35,14 +36,17 @@ class Sidebar(OptionList):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
         self.border_title = say("chat.chats")
+        self._width = _WIDTH
+        self._shown: tuple[Sequence[Conversation], int | None, float] | None = None
 
     def present(
         self, conversations: Sequence[Conversation], current: int | None, now: float
     ) -> None:
         """Show ``conversations``, keeping the cursor on the one it was on."""
+        self._shown = conversations, current, now
         held = self.highlighted_option.id if self.highlighted_option else None
         options = [
-            Option(conversation_line(item, item.id == current, now, _WIDTH), id=str(item.id))
+            Option(conversation_line(item, item.id == current, now, self._width), id=str(item.id))
             for item in conversations
         ]
         self.clear_options()
@@ -51,6 +55,14 @@ class Sidebar(OptionList):
         self.highlighted = next(
             (index for index, option in enumerate(options) if option.id == wanted), None
         )
+
+    def on_resize(self) -> None:
+        """Use the room there is."""
+        width = self.outer_size.width - _FRAME
+        if width > 0 and width != self._width:
+            self._width = width
+            if self._shown:
+                self.present(*self._shown)
 
     def action_leave(self) -> None:
         """Back to writing."""

@@ -18,7 +18,7 @@ STATUS: dict[str, tuple[str, str]] = {
     ),
     "status.loading": ("loading {model}…", "carico {model}…"),
     "status.read_only": ("read-only", "sola lettura"),
-    "status.ready": ("ready   {size}", "pronto   {size}"),
+    "status.ready": ("ready", "pronto"),
     "status.elsewhere": ("   in another chat", "   in un’altra chat"),
     "status.writing": (
         "{rate} tok/s   {number} tokens{where}",
