@@ -6,11 +6,13 @@ key by key: a pasted carriage return would send, and a hundred kilobytes would t
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import gc
 import os
 import re
 import selectors
+import signal
 from collections.abc import Iterator
 from time import monotonic, sleep
 
@@ -23,6 +25,7 @@ from textual.message import Message
 
 _START, _END = "\x1b[200~", "\x1b[201~"
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 _READ_BYTES = 65_536
 _IDLE_SECONDS = 0.1
 _BUSY_SECONDS = 0.02
@@ -171,6 +174,24 @@ class TerminalDriver(LinuxDriver):
     """Textual's driver for Linux and macOS, with an input no paste and no byte can break."""
 
     _listening = False
+
+    def start_application_mode(self) -> None:
+        """Take the terminal, and see to it that it is given back whatever ends the program."""
+        super().start_application_mode()
+        loop = asyncio.get_running_loop()
+        for number in _ENDINGS:
+            loop.add_signal_handler(number, self._end, number)
+
+    def stop_application_mode(self) -> None:
+        """Give the terminal back."""
+        loop = asyncio.get_running_loop()
+        for number in _ENDINGS:
+            loop.remove_signal_handler(number)
+        super().stop_application_mode()
+
+    def _end(self, number: int) -> None:
+        """Leave as if by hand, everything saved: the default would leave the terminal raw."""
+        self._app.exit(return_code=128 + number)
 
     def run_input_thread(self) -> None:
         """Read until the application ends, or its terminal is gone."""
