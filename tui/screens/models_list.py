@@ -144,7 +144,8 @@ def keys_of(row: Row | None) -> dict[str, str]:
         case Job(state="paused" | "failed"):
             return {"r": "resume", "x": "clear", "i": "info"}
         case Job(state="done"):
-            return {"Enter": "use", "x": "clear", "i": "info"}
+            use = {"Enter": "use"} if row.path else {}
+            return use | {"x": "clear", "i": "info"}
         case Job() | None:
             return {}
         case _:

@@ -82,6 +82,7 @@ class QuantiseDialog(ModalScreen[Task | None]):
         self._asked = source
         self._tokens = context if context in CONTEXTS and context <= _MOST else 8192
         self._found: Source | None = None
+        self._refused: Quantising | None = None  # what the last plan was refused for
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
@@ -178,13 +179,18 @@ class QuantiseDialog(ModalScreen[Task | None]):
 
     async def _begin(self) -> None:
         order = await self._understood()
-        if order is not None:
+        if order is None:
+            return
+        if order == self._refused:
+            await self._plan()  # the reason may be gone; a task would end with it
+        else:
             self.dismiss(order.task)
 
     async def _plan(self) -> None:
         order = await self._understood()
         if order is None:
             return
+        self._refused = None
         if order.network:
             self._show([(say("quantise.from_hub"), "$text-warning")])
             return
@@ -207,6 +213,7 @@ class QuantiseDialog(ModalScreen[Task | None]):
                     rows = [*planned(event, width), ("\n", ""), *kinds(event, width)]
                     self._show(rows)
                 case Failure(_, what, hint):
+                    self._refused = order
                     self._show([(one_line(f"{what} {hint}"), "$text-error")])
                 case _:
                     pass

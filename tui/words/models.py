@@ -72,7 +72,10 @@ MODELS: dict[str, tuple[str, str]] = {
     "models.head.bits": ("bits", "bit"),
     "models.head.needs": ("memory", "memoria"),
     "models.head.download": ("download", "scaricare"),
-    "models.nothing": ("Nothing is called that.", "Nulla si chiama così."),
+    "models.nothing": (
+        "Nothing is called that. For a folder: /model FOLDER or /quantize FOLDER.",
+        "Nulla si chiama così. Per una cartella: /model o /quantize CARTELLA.",
+    ),
     "models.from.builtin": ("built in", "integrato"),
     "models.from.ours": ("mlxqwen", "mlxqwen"),
     "models.from.hub cache": ("hub cache", "cache dell’hub"),
