@@ -10,6 +10,7 @@ import mlx.core as mx
 
 from mlxqwen.device import computes_in_float32, memory_budget
 from mlxqwen.engine.memory import readable
+from mlxqwen.errors import UsageError
 from mlxqwen.model.config import ModelConfig
 
 from .calibrate import calibrate
@@ -38,19 +39,18 @@ def guide(
         text: A file in place of the built-in mix.
 
     Raises:
-        UsageError: ``text`` cannot be used.
+        UsageError: ``text`` cannot be used, or is too short to learn from.
         MlxqwenError: As ``calibrate`` and ``refine``.
     """
     recipe = plan.recipe
     guidance = NO_GUIDANCE
+    # Before hours of calibration: whether there is text enough to learn from.
+    tokens = _tokens(supply, text) if recipe.refined else None
     if recipe.calibrated:
         guidance = calibrate(supply, text=text, progress=progress).guidance()
-    if recipe.refined:
-        documents = calibration_text() if text is None else read_text(text)
-        model = Layerwise.open(supply.directory)
-        limit = _TOKENS_CPU if computes_in_float32() else _TOKENS_GPU
-        tokens = token_rows(model.tokenizer, documents, _LENGTH, limit)
-        stages = (refine, distil) if distillation(plan, model.config).fits else (refine,)
+    if tokens is not None:
+        config = ModelConfig.parse(supply.directory.config)
+        stages = (refine, distil) if distillation(plan, config).fits else (refine,)
         for stage in stages:
             guidance = stage(
                 supply.directory,
@@ -62,6 +62,20 @@ def guide(
                 progress=progress,
             )
     return guidance
+
+
+def _tokens(supply: Supply, text: Path | None) -> mx.array:
+    """Rows (N, L) to learn from; at least two, for one of them is kept aside to judge by."""
+    documents = calibration_text() if text is None else read_text(text)
+    limit = _TOKENS_CPU if computes_in_float32() else _TOKENS_GPU
+    tokenizer = Layerwise.open(supply.directory).tokenizer
+    tokens = token_rows(tokenizer, documents, _LENGTH, limit)
+    if tokens.shape[0] < 2:
+        raise UsageError(
+            f"{text} has {tokens.size:,} tokens or a few more, too few to learn scales from.",
+            f"Give a text of {2 * _LENGTH:,} tokens at least, or leave --calibration out.",
+        )
+    return tokens
 
 
 @dataclass(frozen=True, slots=True)

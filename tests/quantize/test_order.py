@@ -11,17 +11,19 @@ import pytest
 
 from mlxqwen.checkpoint.quantspec import QuantSpec
 from mlxqwen.errors import DoesNotFit, OutputError, UnsupportedModel, UsageError
+from quantize import guide
 from quantize.order import Order, carry_out, gather, prepare
 from quantize.partial import PartialFolder
 from quantize.progress import Progress
 from quantize.supply import Folder, Supply
 
-TEXT = "Water boils at 100 degrees; a small text about a small model. " * 30
+TEXT = "Water boils at 100 degrees; a small text about a small model. " * 12
 
 
 @pytest.fixture(autouse=True)
 def own_scores(tmp_path, monkeypatch):
     monkeypatch.setenv("MLXQWEN_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(guide, "_LENGTH", 64)  # so that a short text has rows enough
 
 
 @pytest.fixture
@@ -315,3 +317,14 @@ def test_fit_keeps_room_for_no_more_context_than_the_model_has(source):
     asked = prepare(Order(Path("out"), fit=100_000_000, context=1000), Folder.open(source)).fit
     assert asked is not None
     assert asked.context == 1000
+
+
+def test_a_text_too_short_to_learn_from_is_refused_before_calibration(source, tmp_path):
+    short = tmp_path / "short.txt"
+    short.write_text("Hi there, you.")
+    seen: list[Progress] = []
+    order = Order(tmp_path / "best", recipe="best", calibration=short)
+    with pytest.raises(UsageError, match=r"short\.txt has .* tokens .*too few to learn"):
+        carry_out(order, Folder.open(source), progress=seen.append)
+    assert not seen
+    assert not list(tmp_path.glob("best*"))
