@@ -19,7 +19,6 @@ from mlxqwen.model.gated_delta import GatedDelta
 from mlxqwen.model.linear import Projection
 from mlxqwen.model.mlp import MLP
 from mlxqwen.model.moe import DenseMoE, SharedExpert, SparseMoE, StackedProjection, route
-from mlxqwen.model.step import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +51,6 @@ def recorded(layer: Layer, index: int, sink: Sink) -> Layer:
     else:
         mixer = _gated_delta(mixer, f"{path}.linear_attn", sink)
     return replace(layer, mixer=mixer, mlp=_feed_forward(layer.mlp, f"{path}.mlp", sink))
-
-
-def captured(
-    layer: Layer, index: int, x: mx.array, step: Step
-) -> tuple[mx.array, dict[str, Input]]:
-    """The output of layer ``index`` for ``x`` (B, L, D), and the input of each matrix by module.
-
-    All of it lies in memory at once, once evaluated: ``recorded`` with a sink that reduces what it
-    is told suits many rows better.
-    """
-    inputs: dict[str, Input] = {}
-
-    def sink(entry: Input) -> None:
-        inputs.update(dict.fromkeys(entry.modules, entry))
-
-    return recorded(layer, index, sink)(x, None, step), inputs
 
 
 @dataclass(frozen=True, slots=True)

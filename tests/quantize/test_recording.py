@@ -11,7 +11,7 @@ import pytest
 
 from mlxqwen.checkpoint.expected import expected_tensors
 from quantize.layerwise import Layerwise
-from quantize.recording import captured
+from quantize.recording import Input, recorded
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 
@@ -20,6 +20,16 @@ from checkpoints import Case, write
 
 NAMES = ["qwen2_untied", "next_interval4", "next_interval2", "qwen3_5_dense", "qwen3_5_moe"]
 NAMES += ["mlx_4bit_moe", "awq_moe", "moe_packed"]
+
+
+def captured(layer, index, x, step):
+    """The layer's output, and the input of each matrix by module."""
+    inputs: dict[str, Input] = {}
+
+    def sink(entry: Input) -> None:
+        inputs.update(dict.fromkeys(entry.modules, entry))
+
+    return recorded(layer, index, sink)(x, None, step), inputs
 
 
 def matrices(source: Layerwise, index: int) -> dict[str, int]:
