@@ -162,7 +162,8 @@ class ChatView(Screen[None]):
 
     def say(self, text: str, severity: Severity) -> None:
         """A passing notice."""
-        self.notify(text, severity=severity, markup=False, timeout=8)
+        seconds = 5 if severity == "information" else 10
+        self.notify(text, severity=severity, markup=False, timeout=seconds)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run beside everything else."""
