@@ -112,6 +112,7 @@ class Prompt(TextArea):
         self._suggest = suggest
         self._known = known
         self.edits = 0  # how often the text has changed
+        self._offered = ""  # the line that the open list completes
         self._quiet: str | None = None  # a line that was put there, and asks for no completions
 
     @property
@@ -135,7 +136,7 @@ class Prompt(TextArea):
         self.replace(text, *self.selection, maintain_selection_offset=False)
         self.scroll_cursor_visible()
 
-    def on_key(self, event: events.Key) -> None:
+    async def on_key(self, event: events.Key) -> None:
         """The keys that mean something else here, in the order in which they were typed.
 
         Priority bindings would overtake letters that still wait in this widget's queue: a fast
@@ -145,7 +146,7 @@ class Prompt(TextArea):
             match event.key:
                 case "enter":
                     self._submit()
-                case "ctrl+j" | "shift+enter":
+                case "ctrl+j" | "shift+enter" | "shift+\r":  # the last is xterm's, half decoded
                     self.replace("\n", *self.selection, maintain_selection_offset=False)
                 case "tab":
                     self.post_message(self.Tabbed())
@@ -162,10 +163,22 @@ class Prompt(TextArea):
                     self._desk.take_off()
                 case "end" if self.is_empty:
                     self.post_message(self.EndPressed())
-                case _:
+                case key if not await self._edited_by(key):
                     return
+                case _:
+                    pass
         event.prevent_default()
         event.stop()
+
+    async def _edited_by(self, key: str) -> bool:
+        """Move or delete as the text area's own keys do.
+
+        They would bubble up to the screen first, and letters typed after them overtake them.
+        """
+        for binding in self._bindings.key_to_bindings.get(key, ()):
+            if await self.run_action(binding.action):
+                return True
+        return False
 
     def on_paste(self, event: events.Paste) -> None:
         """The desk decides whether a paste is text to write or to attach."""
@@ -201,12 +214,17 @@ class Prompt(TextArea):
         line = self.document.get_line(0)
         found = await self._suggest(line)
         if edit == self.edits and self.has_focus:
+            self._offered = line
             # What Enter would do is marked only once somebody has said which one.
             self._completion.present(found, mark=not line.endswith(("/", " ")))
 
     def _complete_by(self, key: str) -> bool:
         """The open list takes ``key``."""
         completion = self._completion
+        if key in ("enter", "tab") and self.text != self._offered:
+            # The list is for what stood here before the last letters: they would be replaced.
+            completion.close()
+            return key == "tab"
         match key:
             case "up" | "down":
                 completion.move(1 if key == "down" else -1)
