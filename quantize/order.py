@@ -166,11 +166,6 @@ def prepare(order: Order, supply: Supply, *, progress: Report | None = None) -> 
         )
         recipe = chosen.recipe
     plan = make_plan(supply.directory, recipe)
-    notices = plan.notices
-    if recipe.refined:
-        from .guide import distillation
-
-        notices += (str(distillation(plan, config)),)
     disk = _existing(order.output.absolute().parent)
     return Prepared(
         config=config,
@@ -182,7 +177,7 @@ def prepare(order: Order, supply: Supply, *, progress: Report | None = None) -> 
         disk_needed=_disk_need(plan, supply, disk),
         disk_free=shutil.disk_usage(disk).free,
         disk=disk,
-        notices=notices,
+        notices=plan.notices,
     )
 
 
