@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 from mlxqwen.errors import OutputError
 
+from .actions.slash import typed
 from .archive import Archive
-from .records import Draft
+from .records import Attachable, Draft, together
 from .store import Store
 from .view import View
 
@@ -25,6 +28,7 @@ class Drafts:
         self._changed = False
         self._waiting = False
         self._pending: dict[int | None, Draft] = {}
+        self._sending: list[Draft] = []  # the first to be stored first
         self._trouble = ""
 
     def changed(self) -> None:
@@ -34,9 +38,26 @@ class Drafts:
             self._waiting = True
             self._view.spawn(self._save_soon())
 
+    @contextmanager
+    def sending(self, text: str, attachments: Sequence[Attachable]) -> Generator[None, None, None]:
+        """Count a message that has left the box among what is written, until it is stored."""
+        message = Draft(typed(text), tuple(attachments))
+        self._sending.append(message)
+        self.changed()
+        try:
+            yield
+        finally:
+            self._sending = [other for other in self._sending if other is not message]
+            self.changed()
+
+    def stored(self) -> None:
+        """The message that was first to be sent is stored."""
+        del self._sending[:1]
+
     def sent(self, conversation_id: int) -> None:
         """The draft became a message of ``conversation_id``, which the store knows already."""
-        self._pending.pop(self._open, None)
+        # It may have been on its way to the disk, behind the message itself.
+        self._pending[self._open] = Draft()
         self._open = conversation_id
 
     async def read(self, conversation_id: int | None) -> Draft:
@@ -79,5 +100,5 @@ class Drafts:
 
     def _take(self) -> None:
         if self._changed:
-            self._pending[self._open] = self._view.written()
+            self._pending[self._open] = together([*self._sending, self._view.written()])
             self._changed = False

@@ -235,6 +235,7 @@ class OpenBranch(Current):
             self._view.say(str(error), "error")
             return False
         # From here on the message is safe: what fails now must not have it sent twice.
+        self._drafts.stored()
         fresh = Conversation(
             user.conversation_id, "", user.id, self.model, self.system, self.params, False, 0.0
         )

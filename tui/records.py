@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -37,6 +37,15 @@ class Draft:
 
     text: str = ""
     attachments: tuple[Attachable, ...] = ()
+
+
+def together(drafts: Iterable[Draft]) -> Draft:
+    """All of ``drafts`` as one, the first above."""
+    drafts = list(drafts)
+    return Draft(
+        "\n".join(draft.text for draft in drafts if draft.text.strip()),
+        tuple(part for draft in drafts for part in draft.attachments),
+    )
 
 
 @dataclass(frozen=True, slots=True)

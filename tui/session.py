@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 from mlxqwen.errors import OutputError
@@ -19,6 +20,9 @@ from .open_branch import OpenBranch
 from .records import Attachable, Conversation, Draft, Message
 from .store import Store
 from .words import say
+
+LAST_SECONDS = 0.5
+"""How long what has just been begun may take when everything is to end."""
 
 
 class Session(OpenBranch):
@@ -39,14 +43,17 @@ class Session(OpenBranch):
         self._view.changed()
 
     async def restore(self) -> None:
-        """Put the draft of the empty conversation into an empty box, as at the start."""
+        """Put the draft of the empty conversation into the box, as at the start.
+
+        Where something is written there already, the draft is found among the former prompts.
+        """
         async with self._turn:
-            try:
+            with suppress(OutputError):  # whoever reads what matters will say so
                 draft = await self._drafts.read(None)
-            except OutputError:
-                return  # whoever reads what matters will say so
-            if self.conversation is None and self._view.written() == Draft():
-                self._view.write(draft)
+                if self.conversation is None and self._view.written() == Draft():
+                    self._view.write(draft)
+                elif draft.text.strip():
+                    await self._archive.call(Store.remember, draft.text)
 
     async def new(self, instead_of: int | None = None) -> None:
         """Show an empty conversation; it is stored with its first message.
@@ -139,13 +146,14 @@ class Session(OpenBranch):
 
     async def send(self, text: str, attachments: Sequence[Attachable] = ()) -> bool:
         """Commit ``text`` and ask for an answer; False if it could not be, with the reason said."""
-        async with self._turn:
-            parent = self._branch[-1].id if self._branch else None
-            if not self._free() or not await self._fits(parent, text, attachments):
-                return False
-            if not await self._commit(parent, text, attachments):
-                return False
-            await self._begin(self._branch[-1].id)
+        with self._drafts.sending(text, attachments):
+            async with self._turn:
+                parent = self._branch[-1].id if self._branch else None
+                if not self._free() or not await self._fits(parent, text, attachments):
+                    return False
+                if not await self._commit(parent, text, attachments):
+                    return False
+                await self._begin(self._branch[-1].id)
         self._view.listed()
         return True
 
@@ -155,19 +163,20 @@ class Session(OpenBranch):
         """Ask a question differently, in a branch beside the old one, with what was attached to it
         unless ``attachments`` are given; False if it could not be, with the reason said.
         """
-        async with self._turn:
-            old = await self._find(message_id)
-            if old is None or not self._free():
-                return False
-            if old.role != "user":
-                self._view.say(say("session.only_questions"), "warning")
-                return False
-            kept = old.attachments if attachments is None else attachments
-            if not await self._fits(old.parent_id, text, kept):
-                return False
-            if not await self._commit(old.parent_id, text, kept, drafted=False):
-                return False
-            await self._begin(self._branch[-1].id)
+        with self._drafts.sending(text, attachments or ()):
+            async with self._turn:
+                old = await self._find(message_id)
+                if old is None or not self._free():
+                    return False
+                if old.role != "user":
+                    self._view.say(say("session.only_questions"), "warning")
+                    return False
+                kept = old.attachments if attachments is None else attachments
+                if not await self._fits(old.parent_id, text, kept):
+                    return False
+                if not await self._commit(old.parent_id, text, kept, drafted=False):
+                    return False
+                await self._begin(self._branch[-1].id)
         self._view.listed()
         return True
 
@@ -188,12 +197,17 @@ class Session(OpenBranch):
         return self._engine.stop()
 
     async def close(self) -> None:
-        """Save what there is and let the engine go."""
+        """Save what there is and let the engine go. Nothing is sent any more."""
         self.outlook.close()
+        # What is being stored had better be; what only waits to be sent is saved as a draft.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                await self._turn.acquire()
         if left := self._engine.abandon():
             answer, ended = left
             self._saving.keep(answer.message_id, ended)
-        await self._drafts.save()
+        if self._archive.is_open:
+            await self._drafts.save()
         try:
             await self._saving.store_all()
         except OutputError as error:

@@ -563,6 +563,7 @@ async def test_a_text_typed_before_the_file_is_read_is_not_overwritten(path):
         here.view.box = Draft("already typing")
         await here.session.restore()
         assert here.view.box == Draft("already typing")
+        assert await here.session.history() == ["from last time"]
 
 
 async def test_a_second_instance_looks_at_every_branch_and_changes_nothing(path):

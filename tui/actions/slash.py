@@ -56,6 +56,11 @@ def parse(text: str) -> Command | Text | Unknown:
     return Unknown(word, near[0] if near else "")
 
 
+def typed(text: str) -> str:
+    """What is to be typed for ``text`` to be sent as it is."""
+    return text if parse(text) == Text(text) else f"/{text}"
+
+
 def first_word(text: str) -> tuple[str, str]:
     """The first word of ``text`` and what follows it."""
     parts = text.split(maxsplit=1)

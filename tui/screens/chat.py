@@ -15,6 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message as Event
 from textual.timer import Timer
 from textual.widgets import OptionList, Static, TextArea
+from textual.worker import Worker
 
 from mlxqwen.errors import MlxqwenError, OutputError
 
@@ -88,13 +89,19 @@ class ChatScreen(ChatView):
         self._bridge = bridge
         self.models: dict[str, LocalModel] = {}
         self._pump_timer: Timer | None = None
+        self._restoring: Worker[None] | None = None
+
+    def on_mount(self) -> None:
+        """What was written and not sent is read before anything can be written over it."""
+        self._restoring = self.run_worker(self.session.restore())
 
     async def start(self, model: str | None, *, read_only: bool, recovered: int) -> None:
         """Choose a model and load it, once the archive is open and something is on the screen."""
         self.read_only = read_only
         self.listed()
+        if self._restoring:
+            await self._restoring.wait()
         self.composer.history.fill(reversed(await self.session.history()))
-        await self.session.restore()
         await self.read_models()
         self.session.model = model or await self._last_model()
         if self.session.model:
@@ -113,8 +120,9 @@ class ChatScreen(ChatView):
         self.query_one(Transcript).reword(transcript_labels(thoughts=settings.thoughts))
         if settings.language != spoke:
             self.speak()
-            if self.session.conversation:
-                self.spawn(self.session.open(self.session.conversation.id))
+            if self.session.branch:  # the one that is shown, which need not be the one left last
+                last = self.session.branch[-1]
+                self.spawn(self.session.open(last.conversation_id, last.id))
             self.listed()
         self.changed()
 

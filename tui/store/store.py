@@ -11,6 +11,7 @@ from typing import Any
 from mlxqwen.errors import OutputError
 
 from .. import database, migrations
+from ..actions.slash import typed
 from ..records import Attachable, Conversation, Message
 from ..words import say
 from .conversations import Conversations
@@ -87,7 +88,7 @@ class Store(Conversations, Tree, Notes):
             if owner is None:
                 owner = self._create(cursor, "", model, system, params or {})
             message_id = self._add_user(cursor, owner, parent_id, text, attachments)
-            self._remember(cursor, text)
+            self._remember(cursor, typed(text))
             if drafted:
                 self._forget_draft(cursor, conversation_id)
         return self.message(message_id)

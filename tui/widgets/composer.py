@@ -14,9 +14,10 @@ from textual.message import Message
 
 from mlxqwen.errors import UsageError
 
+from ..actions.slash import typed
 from ..attachments import Attachment, dropped, is_long, pasted, read
 from ..records import Attachment as Stored
-from ..records import Draft
+from ..records import Draft, together
 from ..records import Message as SentBefore
 from ..views import one_line
 from ..words import say
@@ -78,11 +79,17 @@ class Composer(Vertical):
     @property
     def draft(self) -> Draft:
         """What is written and not sent, without a message that is only looked at."""
-        if self._editing is not None:
+        kept = tuple(Stored(part.name, part.text, part.mime) for part in self.attachments)
+        if self._editing is None:
+            return Draft(self.history.unsent(self.prompt.text), kept)
+        if not self._is_changed:
             return self._stash
-        text = self.history.draft if self.history.walking else self.prompt.text
-        kept = [Stored(part.name, part.text, part.mime) for part in self.attachments]
-        return Draft(text, tuple(kept))
+        return together([self._stash, Draft(typed(self.prompt.text), kept)])
+
+    @property
+    def _is_changed(self) -> bool:
+        """The message being edited says something else than it did."""
+        return self.prompt.text not in ("", self._untouched)
 
     def translate(self) -> None:
         """Speak another language."""
@@ -115,6 +122,8 @@ class Composer(Vertical):
         """Back to what was being written; False where nothing was edited."""
         if self._editing is None:
             return False
+        if self._is_changed:
+            self.history.add(typed(self.prompt.text))  # for who did not mean to leave it
         stash = self._stash
         self._leave()
         self._put(stash)
@@ -127,8 +136,7 @@ class Composer(Vertical):
             self.prompt.put(sent.text)
             self._attach_only(sent.attachments)
             return
-        text = f"/{sent.text}" if sent.text.startswith("/") else sent.text
-        self.prompt.give_back(text)
+        self.prompt.give_back(typed(sent.text))
         self._attach_only([*sent.attachments, *self.attachments])
 
     def attach(self, attachment: Attachment) -> None:
@@ -163,18 +171,26 @@ class Composer(Vertical):
     def submit(self, text: str) -> None:
         """Send what is in the box, and what is attached."""
         sent = self.Sent(text, tuple(self.attachments), self._editing)
+        waiting = self._stash.text or self._waiting()
         if sent.editing is None and text:
-            self.history.add(text if text[:1] != "/" else f"/{text}")
+            self.history.add(typed(text))
         stash = self._stash
         self._leave()
-        if stash.text:
-            self.prompt.give_back(stash.text)
+        if waiting:
+            self.prompt.give_back(waiting)
         self._attach_only(_unpacked(stash))
         self.post_message(sent)
 
     @on(Prompt.Commanded)
     def _commanded(self, event: Prompt.Commanded) -> None:
+        waiting = self._waiting()
         self.history.add(event.command.text)
+        if waiting:
+            self.prompt.give_back(waiting)
+
+    def _waiting(self) -> str:
+        """What was being written when the walk to what is sent now began."""
+        return self.history.draft.strip("\n") if self.history.walking else ""
 
     def take_off(self) -> None:
         """Attach the last thing no more."""

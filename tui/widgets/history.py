@@ -18,8 +18,14 @@ class History:
 
     @property
     def walking(self) -> bool:
-        """An old text is shown."""
+        """An old text is shown, or one that was made of it."""
         return self._at is not None
+
+    def unsent(self, written: str) -> str:
+        """What is not sent yet: ``written``, unless that is an old text, and what was before it."""
+        if self._at is None:
+            return written
+        return self.draft if written == self._entries[self._at] else _both(self.draft, written)
 
     def fill(self, entries: Iterable[str]) -> None:
         """``entries``, oldest first, come before what was sent since the start."""
@@ -39,8 +45,12 @@ class History:
 
     def older(self, written: str) -> str | None:
         """The text before ``written``; None where there is none."""
-        if self._at is None or written != self._entries[self._at]:
-            # Changed, an old text is a new one: it must not be lost on the way.
+        if self._at is None:
+            self.draft = written
+        elif written != self._entries[self._at]:
+            # Changed, an old text is a new one: neither may be lost on the way.
+            if self.draft.strip():
+                self._entries.insert(-1, self.draft)
             self.draft, self._at = written, None
         at = len(self._entries) if self._at is None else self._at
         while at:
@@ -59,3 +69,7 @@ class History:
             return self._entries[self._at]
         self._at = None
         return self.draft
+
+
+def _both(first: str, second: str) -> str:
+    return "\n".join(text for text in (first, second) if text.strip())
