@@ -36,9 +36,17 @@ class Archive:
 
         Raises ``OutputError`` as ``Store.open`` does.
         """
-        self._store = await self.background(partial(Store.open, self._path, clock=self._clock))
-        self._opened.set()
+        try:
+            opening = partial(Store.open, self._path, clock=self._clock)
+            self._store = await self.background(opening)
+        finally:
+            self._opened.set()
         return self._store
+
+    @property
+    def is_open(self) -> bool:
+        """Calls are carried out, and do not wait."""
+        return self._store is not None
 
     @property
     def read_only(self) -> bool:
@@ -51,9 +59,11 @@ class Archive:
         """Run one of the store's methods; calls are carried out in the order they were made.
 
         One that is made before the file is open, as by Enter in the first moment, waits for it.
+        Where it cannot be opened, or is closed, the caller is cancelled: the program is ending.
         """
         await self._opened.wait()
-        assert self._store is not None, "the archive is closed"
+        if self._store is None:
+            raise asyncio.CancelledError
         return await self.background(partial(method, self._store, *args, **kwargs))
 
     async def background(self, work: Callable[[], T]) -> T:
@@ -62,7 +72,7 @@ class Archive:
 
     async def close(self) -> None:
         """Wait for what was asked, then close the file."""
-        if self._store:
-            await self.background(self._store.close)
-            self._store = None
+        store, self._store = self._store, None
+        if store:
+            await self.background(store.close)
         self._thread.shutdown()
