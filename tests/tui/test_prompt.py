@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from textual import events
 
@@ -137,6 +139,7 @@ def test_history_keeps_what_is_not_sent():
     assert history.newer("three, changed") is None
     assert history.older("three, changed") == "three"  # a new text, to come back to
     assert history.newer("three") == "three, changed"
+    assert [history.older("three, changed"), history.older("three")] == ["three", "draft"]
 
 
 # Commands
@@ -213,6 +216,23 @@ async def test_completing_costs_no_key_of_a_fast_typist(run_chat):
         await chat.until(lambda: prompt(chat).text == "next")
         await chat.pilot.pause(0.1)
         assert not popup(chat).is_open
+
+
+async def test_enter_takes_no_completion_for_what_was_typed_before(run_chat):
+    async with run_chat() as chat:
+        await chat.pilot.press(*"/the")
+        await chat.until(lambda: offered(chat) == ["/theme"])
+        assert popup(chat).chosen
+
+        async def slow(line):
+            await asyncio.sleep(60)
+
+        prompt(chat)._suggest = slow  # as a folder on a disk that has to wake up
+        await chat.pilot.press("r", "e", "space", "i", "s", "tab", "enter")
+        await chat.until(lambda: told(chat))
+        assert told(chat)[0].startswith("There is no command /there")
+        assert prompt(chat).text == "/there is"
+        assert prompt(chat).has_focus
 
 
 # What was sent before
@@ -446,3 +466,86 @@ async def test_what_is_written_survives_a_death(run_chat, tmp_path):
             store.close()
         assert draft.text == "half a question"
         assert [part.name for part in draft.attachments] == ["paste 1"]
+
+
+def draft_on_disk(tmp_path, conversation=None):
+    store = Store.open(tmp_path / "conversations.sqlite3")
+    try:
+        return store.draft(conversation).text
+    finally:
+        store.close()
+
+
+async def test_what_is_made_of_an_old_prompt_is_a_draft(run_chat, tmp_path):
+    async with run_chat() as chat:
+        await chat.ask("first")
+        await chat.pilot.press("ctrl+n")
+        await chat.until(lambda: chat.shown == [])
+        await write(chat, "unsent")
+        await chat.pilot.press("up", *" again")
+        assert prompt(chat).text == "first again"
+    assert draft_on_disk(tmp_path) == "unsent\nfirst again"
+
+
+async def test_what_was_being_written_comes_back_when_an_old_prompt_is_sent(run_chat):
+    async with run_chat() as chat:
+        await chat.ask("first")
+        await write(chat, "unsent")
+        await chat.pilot.press("up", "enter")
+        await chat.ended(4)
+        assert prompt(chat).text == "unsent"
+        await chat.pilot.press("ctrl+u", *"/stats", "enter")
+        await chat.until(lambda: len(chat.app.screen_stack) > 2)
+        await chat.pilot.press("escape")
+        await write(chat, "unsent")
+        await chat.pilot.press("up", "enter")
+        await chat.until(lambda: len(chat.app.screen_stack) > 2)
+        assert prompt(chat).text == "unsent"
+
+
+async def test_a_changed_version_that_is_not_sent_is_a_draft(run_chat, tmp_path):
+    async with run_chat() as chat:
+        await chat.ask("first")
+        number = chat.session.conversation.id
+        await chat.pilot.press("up")
+        assert composer(chat).draft.text == ""
+        await chat.pilot.press(*" of all", "ctrl+n")
+        await chat.until(lambda: chat.shown == [])
+        assert prompt(chat).text == ""
+        await chat.app._chat.open(number)
+        assert prompt(chat).text == "first of all"
+        await chat.pilot.press("ctrl+u", "up", *" /x", "escape")
+        assert prompt(chat).text == ""
+        await chat.app._chat.new()
+        await chat.pilot.press("up")
+        assert prompt(chat).text == "first /x"
+        await chat.app._chat.open(number)
+        await chat.pilot.press("up", *", and last")
+    assert draft_on_disk(tmp_path, number) == "first, and last"
+
+
+async def test_a_message_on_its_way_is_a_draft_until_it_is_stored(run_chat, tmp_path, monkeypatch):
+    async def doubt(*_):
+        await asyncio.sleep(60)
+
+    async with run_chat() as chat:
+        monkeypatch.setattr(chat.session.outlook, "refusal", doubt)
+        await chat.type("//new to me")
+        await chat.pilot.press("enter")
+        await chat.until(lambda: prompt(chat).text == "")
+        await write(chat, "and")
+        await chat.pilot.pause(0.5)
+        assert draft_on_disk(tmp_path) == "//new to me\nand"
+    assert draft_on_disk(tmp_path) == "//new to me\nand"
+    async with run_chat() as chat:
+        assert prompt(chat).text == "//new to me\nand"
+        await chat.pilot.press("enter")
+        await chat.ended(2)
+        await write(chat, "next")
+        await chat.pilot.pause(0.5)
+        assert draft_on_disk(tmp_path) == ""
+        assert draft_on_disk(tmp_path, chat.session.conversation.id) == "next"
+    async with run_chat() as chat:
+        await chat.until(lambda: composer(chat).history.older("") is not None)
+        composer(chat).history.stop()
+        assert composer(chat).history.older("") == "//new to me\nand"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, cast
 
 # What Terminal.app sends for Shift+Enter is decoded as Enter, which would send half a message. The
@@ -195,7 +196,9 @@ class Prompt(TextArea):
         if self.literal or self._quiet or self.document.line_count > 1 or line[:1] != "/":
             self._completion.close()
         else:
-            self.run_worker(self._offer(self.edits), group="completion", exclusive=True)
+            # Called by the worker: a coroutine that the next key replaces would never be awaited.
+            offer = partial(self._offer, self.edits)
+            self.run_worker(offer, group="completion", exclusive=True)
 
     def on_blur(self) -> None:
         """Completions belong to somebody who is writing."""
