@@ -264,6 +264,11 @@ async def test_an_editor_that_fails_or_is_not_there(run_chat, editor, monkeypatc
         await chat.pilot.press("ctrl+g")
         await chat.until(lambda: "EDITOR" in told(chat)[-1])
         assert composer(chat).prompt.text == "draft"
+        editor("exit 0")
+        monkeypatch.setattr("tempfile.tempdir", "/no/room/here")
+        await chat.pilot.press("ctrl+g")
+        await chat.until(lambda: "No such file or directory" in told(chat)[-1])
+        assert composer(chat).prompt.text == "draft"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ async def fork(chat: ChatScreen, argument: str) -> None:
 async def rename(chat: ChatScreen, argument: str) -> None:
     """Another title; without one, the prompt is prepared for it."""
     conversation = chat.session.conversation
-    if conversation and not argument.strip() and not chat.prompt.text.strip():
+    empty = not chat.prompt.text.strip() and chat.composer.editing is None
+    if conversation and not argument.strip() and empty:
         chat.prompt.load_text(f"/rename {' '.join(conversation.title.split())}")
         chat.prompt.move_cursor(chat.prompt.document.end)
         chat.prompt.focus()

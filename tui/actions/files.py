@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,28 +35,27 @@ async def editor(chat: ChatScreen, argument: str) -> None:
     if not command:
         chat.say(say("editor.none"), "warning")
         return
+    try:
+        written = await _edited(chat, command)
+    except (OSError, SuspendNotSupported) as error:
+        reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        chat.say(say("editor.failed", name=command[0], reason=reason), "error")
+        return
+    finally:
+        chat.refresh()
+    chat.prompt.put(plain(written).rstrip("\n"))
+    chat.prompt.focus()
+
+
+async def _edited(chat: ChatScreen, command: Sequence[str]) -> str:
+    """What somebody makes of the prompt's text in an editor. Raises ``OSError``."""
     with tempfile.TemporaryDirectory(prefix="mlxqwen-") as folder:
         path = Path(folder) / "message.md"
         path.write_text(chat.prompt.text, encoding="utf-8", errors="replace")
-        try:
-            # Nothing may be painted over the editor, whatever the engine says.
-            with chat.app.batch_update(), chat.app.suspend():
-                process = await asyncio.create_subprocess_exec(*command, str(path))
-                status = await process.wait()
-        except (OSError, SuspendNotSupported) as error:
-            chat.say(say("editor.failed", name=command[0], reason=str(error)), "error")
-            return
-        finally:
-            chat.refresh()
+        # Nothing may be painted over the editor, whatever the engine says.
+        with chat.app.batch_update(), chat.app.suspend():
+            process = await asyncio.create_subprocess_exec(*command, str(path))
+            status = await process.wait()
         if status:
-            reason = say("editor.status", status=status)
-            chat.say(say("editor.failed", name=command[0], reason=reason), "warning")
-            return
-        try:
-            written = path.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            reason = error.strerror or str(error)
-            chat.say(say("editor.failed", name=command[0], reason=reason), "error")
-            return
-    chat.prompt.put(plain(written).rstrip("\n"))
-    chat.prompt.focus()
+            raise OSError(say("editor.status", status=status))
+        return path.read_text(encoding="utf-8", errors="replace")

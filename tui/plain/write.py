@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mlxqwen.errors import UsageError
 
+from ..actions.slash import typed
 from ..attachments import read as read_attachment
 from ..editor import editor_command
 from ..export import export as write_export
@@ -28,10 +29,10 @@ from .speaker import code_blocks
 def send(here: Here, text: str) -> None:
     """Ask, and wait for the answer. What could not be stored is there to be sent again."""
     chat = here.chat
-    here.keys.remember(text)
+    here.keys.remember(typed(text))
     attachments, chat.attachments = chat.attachments, []
     if not chat.answered(chat.session.send(text, attachments)):
-        chat.draft, chat.attachments = text, attachments
+        chat.draft, chat.attachments = typed(text), attachments
 
 
 def regenerate(here: Here, argument: str) -> None:
@@ -89,19 +90,19 @@ def editor(here: Here, argument: str) -> None:
     if not command:
         chat.say("editor.none")
         return
-    with tempfile.TemporaryDirectory(prefix="mlxqwen-") as folder:
-        path = Path(folder) / "message.md"
-        path.write_text(argument, encoding="utf-8", errors="replace")
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="mlxqwen-") as folder:
+            path = Path(folder) / "message.md"
+            path.write_text(argument, encoding="utf-8", errors="replace")
             with chat.interrupts.busy(bool):  # the editor has its own Ctrl+C
                 status = subprocess.run([*command, str(path)], check=False).returncode
             if status:
                 raise OSError(say("editor.status", status=status))
             text = path.read_text(encoding="utf-8", errors="replace").strip("\n")
-        except OSError as error:
-            reason = error.strerror or str(error)
-            chat.view.say(say("editor.failed", name=command[0], reason=reason), "error")
-            return
+    except OSError as error:
+        reason = error.strerror or str(error)
+        chat.view.say(say("editor.failed", name=command[0], reason=reason), "error")
+        return
     if text.strip():
         chat.output.line(say("plain.you") + text)
         send(here, text)

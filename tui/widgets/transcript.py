@@ -93,6 +93,8 @@ class Transcript(TranscriptView):
         """Remove message `key` and every later one."""
         index = self._index(key)
         self.heights.remove_from(index)
+        if self.marked is not None and self.marked >= index:
+            self.marked = None
         self._next_key = key
         self._dirty = {number for number in self._dirty if number < index}
         self.update_view()
