@@ -122,6 +122,7 @@ class PlainChat:
             self.session.choose_model(self.session.model)
         else:
             self.say("plain.no_model")
+        self.say("plain.begin")
         return list(models)
 
     async def models(self) -> dict[str, LocalModel]:

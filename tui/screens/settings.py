@@ -157,7 +157,7 @@ class SettingsScreen(ModalScreen[None]):
         settings = self._chat.settings
         value = rows.value(row, settings)
         if isinstance(row, Choices):
-            value = f"\u2039 {value} \u203a"
+            value = f"◂ {value} ▸"
         line = two_ends(rows.label(row), value, width)
         cut = len(line) - len(value)
         default = rows.is_default(row, settings)

@@ -119,8 +119,8 @@ MODELS: dict[str, tuple[str, str]] = {
     "models.detail.at": ("with {tokens} tokens", "con {tokens} token"),
     "models.detail.weights": ("weights", "pesi"),
     "models.detail.cache": ("cache", "cache"),
-    "models.detail.workspace": ("workspace", "lavoro"),
-    "models.detail.budget": ("given", "dati"),
+    "models.detail.workspace": ("workspace", "calcolo"),
+    "models.detail.budget": ("available", "disponibile"),
     "models.detail.unknown": ("not known", "non noto"),
     "models.detail.original_only": (
         "No 4-bit conversion is published: a download brings the original weights. q quantises "

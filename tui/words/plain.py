@@ -10,6 +10,10 @@ PLAIN: dict[str, tuple[str, str]] = {
         "comandi.",
     ),
     "plain.model": ("Model: {model}.", "Modello: {model}."),
+    "plain.begin": (
+        "/help tells what you can do here, /quit leaves.",
+        "/help dice che cosa puoi fare qui, /quit esce.",
+    ),
     "plain.no_model": (
         "There is no model yet: `mlxqwen pull` fetches one.",
         "Non c’è ancora nessun modello: `mlxqwen pull` ne scarica uno.",
