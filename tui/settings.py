@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -181,7 +182,7 @@ def _known_sampling(table: dict[str, object], complaints: list[str]) -> dict[str
             kind is None
             or isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not math.isfinite(value)
+            or not abs(value) <= sys.float_info.max  # NaN; and a whole number may be larger
             or not LIMITS[name][0] <= kind(value) <= LIMITS[name][1]
         ):
             complaints.append(

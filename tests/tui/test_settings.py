@@ -8,6 +8,8 @@ import pytest
 
 from mlxqwen.errors import OutputError, UsageError
 from mlxqwen.generate.options import Sampling
+from tui.screens import settings_rows
+from tui.screens.settings_rows import Number
 from tui.settings import LIMITS, SAMPLING, Settings, read_settings, write_settings
 
 EVERYTHING = Settings(
@@ -122,3 +124,19 @@ def test_limits_are_those_of_the_engine():
         if high not in (math.inf, 2**63 - 1):
             with pytest.raises(UsageError):
                 Sampling(**{name: high + 1})
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "nan", "inf", "true", '"2"'])
+def test_a_number_that_none_can_be_is_left_out(path, value):
+    path.parent.mkdir()
+    path.write_text(f"[sampling]\ntop_p = 0.5\nmax_tokens = {value}\n")
+    opened = read_settings(path)
+    assert opened.settings == Settings(sampling={"top_p": 0.5})
+    assert len(opened.complaints) == 1
+
+
+@pytest.mark.parametrize("text", ["1" + "0" * 400, "9" * 5000, "-1", "x"])
+def test_a_number_that_none_can_be_is_refused(text):
+    assert settings_rows.refusal(Number("top_k"), text)
+    assert settings_rows.refusal(Number("context"), text)
+    assert not settings_rows.refusal(Number("top_k"), "40")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -185,7 +186,7 @@ def refusal(row: Number, text: str) -> str:
         whole = row.name == "context" or SAMPLING[row.name] is int
         return say("settings.not_whole" if whole else "settings.not_number", text=text.strip())
     low, high = (0, math.inf) if row.name == "context" else LIMITS[row.name]
-    if number is None or (math.isfinite(number) and low <= number <= high):
+    if number is None or (abs(number) <= sys.float_info.max and low <= number <= high):
         return ""
     if high == math.inf:
         return say("settings.at_least", low=number_text(low))
