@@ -318,7 +318,7 @@ class ChatScreen(ChatView):
         """Look again at what is on this machine."""
         from mlxqwen.hub.library import local_models
 
-        found = await self.archive.background(local_models)
+        found = await asyncio.to_thread(local_models)  # the store's thread has better to do
         self.models = {model.name: model for model in found}
 
     async def _last_model(self) -> str:
@@ -328,7 +328,7 @@ class ChatScreen(ChatView):
         from mlxqwen.hub.library import default_model
 
         try:
-            return (await self.archive.background(default_model)).name
+            return (await asyncio.to_thread(default_model)).name
         except MlxqwenError as error:
             self.say(str(error), "error")
             return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -76,7 +77,8 @@ class DoctorScreen(ModalScreen[None]):
             chat.settings_path,
             list(chat.models.values()),
         )
-        found = await chat.archive.background(look)
+        # Not in the store's thread: a large file takes seconds, and what is sent would wait.
+        found = await asyncio.to_thread(look)
         found.insert(1, checkup.writing(chat.archive.path, read_only=chat.read_only))
         self._files = found
         self._show()
