@@ -111,6 +111,9 @@ class OpenBranch(Current):
         # At once, whatever the disk says: the next question is asked with this answer before it.
         self._saving.keep(answer.message_id, ended)
         self._branch = [self._saving.applied(message) for message in self._branch]
+        open_now = self.conversation
+        if open_now and open_now.id != answer.conversation_id and open_now.model_id:
+            self.model = open_now.model_id  # opened meanwhile, when no model could be chosen
         if answer.key is not None:
             self._view.end(answer.key, ended_view(answer, ended, thought))
         self._view.spawn(self._saving.store(answer.message_id))

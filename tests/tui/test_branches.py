@@ -416,6 +416,22 @@ async def test_switching_leaves_an_answer_that_is_being_written_to_itself(path):
         assert here.said == ["one", "answer 3"]
 
 
+async def test_a_chat_opened_during_an_answer_has_its_own_model_after_it(path):
+    async with desk(path) as here:
+        here.session.model = "small"
+        await here.ask("one")
+        await here.session.new()
+        here.session.model = "large"
+        here.engine.waits = True
+        assert await here.session.send("two")
+        here.session.pump()
+        await here.session.open(1)
+        assert here.session.model == "large"
+        here.engine.finish(here.session.answer.request)
+        await here.settle()
+        assert here.session.model == "small"
+
+
 async def test_a_fork_is_a_copy_with_everything(path):
     async with desk(path) as here:
         notes = Attachment("notes.txt", "Some `code` here")
