@@ -86,7 +86,7 @@ def read(path: Path) -> Attachment:
             return _read_folder(path)
         if path.exists() and not path.is_file():
             raise UsageError(say("attach.no_file", name=_shown(path)))
-        return Attachment(path.name, _read_file(path, _shown(path), FILE_BYTES))
+        return Attachment(_shown(path.name), _read_file(path, _shown(path), FILE_BYTES))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UsageError(say("attach.unreadable", name=_shown(path), reason=reason)) from error
@@ -194,9 +194,9 @@ def _read_folder(folder: Path) -> Attachment:
                 parts.append(f"--- {name} ---\n{text.rstrip()}\n")
                 continue
         skipped.append(reason)
-    name = f"{folder.resolve().name}/"
+    name = f"{_shown(folder.resolve().name)}/"
     if not parts:
-        raise UsageError(say("attach.no_text", name=clean(name)))
+        raise UsageError(say("attach.no_text", name=name))
     return Attachment(name, "\n".join(parts), files=len(parts), skipped=tuple(skipped))
 
 
@@ -239,5 +239,5 @@ def _left_out(key: str, path: str, folder: Path) -> str:
     return say(key, name=clean(path.removeprefix(f"{folder}/")).replace("\n", " "))
 
 
-def _shown(path: Path) -> str:
+def _shown(path: str | Path) -> str:
     return clean(str(path)).replace("\n", " ")

@@ -162,3 +162,13 @@ def test_long_pastes():
     assert is_long("量" * 7000)
     assert pasted("abc", 2).name == "paste 2"
     assert pasted("\ud800", 1).size == 1
+
+
+def test_a_name_that_is_no_text_is_made_one(tmp_path):
+    odd = tmp_path / os.fsdecode(b"a\xff\x1b\n.txt")
+    odd.write_text("x")
+    assert read(odd).name == "a\ufffd\u241b .txt"
+    folder = tmp_path / os.fsdecode(b"f\xff")
+    folder.mkdir()
+    (folder / "b").write_text("x")
+    assert read(folder).name == "f\ufffd/"
