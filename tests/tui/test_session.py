@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from mlxqwen.errors import OutputError
-from tui.actions.conversation import delete_conversation, undo
+from tui.actions.conversation import undo
 from tui.store import Store
 from tui.widgets.prompt import Prompt
 
@@ -43,9 +43,9 @@ async def test_deleting_a_chat_leaves_the_one_opened_meanwhile(run_chat):
         first = chat.session.conversation.id
         await chat.session.new()
         await chat.ask("second")
-        await delete_conversation(chat.app._chat, first)
+        await chat.session.delete(first)
         assert chat.shown[0][1] == "second"
-        await delete_conversation(chat.app._chat, chat.session.conversation.id)
+        await chat.session.delete(chat.session.conversation.id)
         assert chat.shown == []
 
 
@@ -129,7 +129,7 @@ async def test_a_file_that_can_no_longer_be_read_leaves_the_chat_alive(run_chat)
         assert chat.shown == before
         await screen._list()
         await undo(screen, "")
-        await delete_conversation(screen, number)
+        await chat.session.delete(number)
         assert chat.session.conversation.id == number
         assert all("malformed" in notice for notice in notices(chat))
         assert chat.app._exit is False

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import adjust
-from ..words import say
 from .tune import tell
 
 if TYPE_CHECKING:
@@ -43,12 +42,6 @@ async def pin(chat: ChatScreen, argument: str) -> None:
 async def delete(chat: ChatScreen, argument: str) -> None:
     """Hide the open chat; it can be brought back."""
     tell(chat, await adjust.delete(chat.session, argument))
-
-
-async def delete_conversation(chat: ChatScreen, conversation_id: int) -> None:
-    """Hide one, and leave it if it is still the one open when that is done."""
-    if await chat.session.delete(conversation_id):
-        chat.say(say("chat.deleted"), "information")
 
 
 async def undo(chat: ChatScreen, argument: str) -> None:

@@ -60,13 +60,6 @@ class Store(Conversations, Tree, Notes):
             undo.pop_all()
         return store
 
-    def close(self) -> None:
-        """Close the file and give the lock back; calling it again does nothing."""
-        self._connection.close()
-        if self._lock:
-            self._lock.close()
-            self._lock = None
-
     def send(
         self,
         conversation_id: int | None,
