@@ -381,6 +381,7 @@ def test_why_a_folder_cannot_be_used(own, tmp_path):
     assert refusal(str(own / "models" / "tiny")) == ""
     assert "There is no folder" in refusal(str(tmp_path / "gone"))
     assert "config.json" in refusal(str(tmp_path))
+    assert "There is no folder" in refusal("~nobody-of-that-name/model")
     assert refusal("") != ""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from pathlib import Path
 from typing import ClassVar
 
 from textual import events, on
@@ -18,6 +17,7 @@ from textual.widgets.option_list import Option
 
 from ..job import Task
 from ..jobs import Jobs
+from ..tilde import expanded
 from ..units import count, size
 from ..words import say
 from .library_rows import ends
@@ -107,7 +107,7 @@ class FirstRun(ModalScreen[Task | str | None]):
 
     def _located(self, folder: str | None) -> None:
         if folder is not None:
-            self.dismiss(str(Path(folder.strip()).expanduser().absolute()))
+            self.dismiss(str(expanded(folder.strip()).absolute()))
 
     def _ordered(self, task: Task | None) -> None:
         if task is not None:

@@ -18,6 +18,8 @@ from mlxqwen.hub.library import LocalModel, local_models
 from mlxqwen.hub.places import data_folder, hub_cache
 from mlxqwen.hub.unfinished import Unfinished, unfinished
 
+from ..tilde import expanded
+
 CONTEXTS = (4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144)
 """Contexts to choose from; beside them 0, which is as many tokens as fit."""
 CONTEXT = 32_768
@@ -186,7 +188,7 @@ def free_at(path: Path) -> int:
 
 def refusal(folder: str) -> str:
     """Why ``folder`` is no model that can be used, in English as errors are; "" where it is."""
-    path = Path(folder.strip()).expanduser()
+    path = expanded(folder.strip())
     try:
         if not folder.strip() or not path.is_dir():
             raise ModelNotFound(f"There is no folder {folder.strip() or '“”'}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from textual import on
@@ -13,6 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 
 from ..keys import shown
+from ..tilde import expanded
 from ..views import one_line
 from ..words import say
 from .models_choose import Choosing, ask_folder, choice
@@ -89,4 +89,4 @@ class MissingModel(ModalScreen[tuple[Way | Literal["use"], str] | None]):
 
     def _located(self, folder: str | None) -> None:
         if folder is not None:
-            self.dismiss(("use", str(Path(folder.strip()).expanduser().absolute())))
+            self.dismiss(("use", str(expanded(folder.strip()).absolute())))

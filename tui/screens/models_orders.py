@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from textual.content import Content
 
@@ -11,6 +10,7 @@ from mlxqwen.hub.library import LocalModel
 from mlxqwen.hub.removal import Removal
 
 from ..job import Task
+from ..tilde import expanded
 from ..units import count, size
 from ..views import one_line
 from ..words import say
@@ -43,7 +43,7 @@ class Quantising:
     @property
     def arguments(self) -> tuple[str, ...]:
         """Of ``mlxqwen quantize``."""
-        folder = Path(self.source).expanduser()
+        folder = expanded(self.source)
         source = str(folder.absolute()) if folder.is_dir() else self.source
         if self.way == "fit":
             options = ("--fit", self.budget, "--context", str(self.context))
