@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from mlxqwen.errors import UsageError
 from tui import attachments
 from tui.attachments import dropped, is_long, pasted, read
+from tui.ignored import Ignored
 from tui.words import use
 
 
@@ -172,3 +174,41 @@ def test_a_name_that_is_no_text_is_made_one(tmp_path):
     folder.mkdir()
     (folder / "b").write_text("x")
     assert read(folder).name == "f\ufffd/"
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "matches"),
+    [
+        ("*.py", "a.py", True),
+        ("a*b*c", "aXbYbZc", True),
+        ("a*b*c", "aXbYbZ", False),
+        ("**/x/*.txt", "q/w/x/a.txt", True),
+        ("docs/**", "docs/a/b", True),
+        ("docs/**", "docs", False),
+        ("a/**/b", "a/b", True),
+        ("a/**/b", "a/x/y/b", True),
+        ("a/**/b", "ab", False),
+        ("/foo**bar", "foo/bar", False),
+        ("*a/b*c", "qa/bxc", True),
+        ("*a/b*c", "q/bxc", False),
+        ("?a*", "xabc", True),
+        ("*a?", "xaay", True),
+        ("*ab*/**/*c", "xab/y/z/c", True),
+    ],
+)
+def test_rules_of_gitignore(tmp_path, rule, name, matches):
+    (tmp_path / ".gitignore").write_text(rule)
+    ignored = Ignored(tmp_path)
+    ignored.enter(tmp_path)
+    assert ignored.matches(tmp_path / name, folder=False) == matches
+
+
+def test_a_hostile_gitignore_takes_no_time(tmp_path):
+    rules = ["*a" * 60 + "b", "a**" * 60 + "/b", "**/a*/" * 12 + "b"]
+    (tmp_path / ".gitignore").write_text("\n".join(rules))
+    ignored = Ignored(tmp_path)
+    ignored.enter(tmp_path)
+    began = time.monotonic()
+    assert not ignored.matches(tmp_path / ("a" * 250), folder=False)
+    assert not ignored.matches(tmp_path / ("a/" * 100 + "c"), folder=False)
+    assert time.monotonic() - began < 1
