@@ -389,6 +389,35 @@ async def test_copying_reaches_the_clipboard_of_a_mac(run_chat, tmp_path, monkey
         assert prompt(chat).text == "perché no"
 
 
+@pytest.mark.parametrize("width", [100, 200])
+async def test_a_click_acts_on_the_line_under_the_pointer(run_chat, width):
+    async with run_chat(size=(width, 30)) as chat:
+        await chat.ask("think now")
+        await chat.until(lambda: "▸ thought" in chat.screen_text)
+        row = chat.screen_text.partition("▸ thought")[0].count("\n")
+        corner = chat.transcript.content_region.offset
+        await chat.pilot.click(offset=(corner.x + 3, corner.y + row + 1))
+        await chat.pilot.pause()
+        assert "▾" not in chat.screen_text
+        await chat.pilot.click(offset=(corner.x + 3, corner.y + row))
+        await chat.until(lambda: "▾ thought" in chat.screen_text)
+
+
+async def test_the_wheel_moves_the_conversation_beside_the_text_too(run_chat):
+    async with run_chat(size=(200, 14)) as chat:
+        for text in ("one", "two", "three"):
+            await chat.ask(text)
+        transcript = chat.transcript
+        assert transcript.following
+        beside = (transcript.region.right + 4, transcript.region.y + 2)
+        for turn, following in ((events.MouseScrollUp, False), (events.MouseScrollDown, True)):
+            at = {"x": beside[0], "y": beside[1], "screen_x": beside[0], "screen_y": beside[1]}
+            none = {"delta_x": 0, "delta_y": 0, "button": 0}
+            flags = {"shift": False, "meta": False, "ctrl": False}
+            chat.app.screen._forward_event(turn(None, **at, **none, **flags))
+            await chat.until(lambda following=following: transcript.following is following)
+
+
 async def test_help(run_chat):
     async with run_chat() as chat:
         await chat.pilot.press("f1")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Role = Literal["user", "assistant", "system", "note"]
 State = Literal["streaming", "done", "stopped", "interrupted", "error"]
 
+HEAD_ROOM = 2
+"""Cells that a header, which stands further left, has more than the text below it."""
+
 LIVE_TAIL = 6
 """Lines of thinking shown while it streams and nobody folded or unfolded it."""
 
@@ -147,7 +150,7 @@ class Message:
 
     def layout(self, width: int) -> int:
         """Lay the message out at `width` cells of text and return its height in lines."""
-        self.head = [self._header(width)]
+        self.head = [self._header(width + HEAD_ROOM)]
         self.fold_line = -1
         if self.has_thinking:
             self.fold_line = 1

@@ -261,10 +261,13 @@ class TranscriptView(ScrollView, can_focus=True):
         Textual's own handling is not wanted: it would select the whole conversation.
         """
         event.prevent_default()
-        index, row = self.heights.at(self._top + event.y)
+        at = event.get_content_offset(self)
+        if at is None:
+            return  # the padding
+        index, row = self.heights.at(self._top + at.y)
         if index >= len(self.heights.messages):
             return
-        here = Offset(event.x - len(GUTTER), index * ROW_SPAN + row)
+        here = Offset(at.x - len(GUTTER), index * ROW_SPAN + row)
         if event.chain == 2:
             self.screen.selections = {self: word_at(self.heights, here)}
         elif event.chain == 3:
