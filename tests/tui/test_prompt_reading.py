@@ -189,7 +189,7 @@ async def test_an_answer_goes_on_through_every_size(run_chat):
         await chat.type("slow")
         await chat.pilot.press("enter")
         await chat.until(lambda: chat.session.answer and chat.session.answer.pieces > 3)
-        for size in ((30, 8), (60, 16), (200, 60), (45, 12), (30, 8), (100, 30)):
+        for size in ((30, 8), (60, 16), (200, 60), (45, 12), (200, 60), (6, 3), (100, 30)):
             before = chat.session.answer.pieces
             await chat.pilot.resize_terminal(*size)
             await chat.until(lambda before=before: chat.session.answer.pieces > before)
