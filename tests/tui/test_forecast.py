@@ -56,7 +56,7 @@ async def test_the_meter_counts_the_draft_with_the_conversation(run_chat):
 
 @pytest.mark.parametrize(
     ("width", "shown"),
-    [(120, ("tok", "ctx", "mem", "help")), (70, ("tok", "ctx", "help"))],
+    [(120, ("tok", "ctx", "mem", "help")), (60, ("tok", "ctx", "help"))],
 )
 async def test_a_narrow_bar_leaves_out_what_matters_least(run_chat, width, shown):
     async with run_chat(size=(width, 30)) as chat:

@@ -72,6 +72,7 @@ def test_python_code_ends_at_once(started):
 
 def test_what_will_not_stop_is_left_after_a_second(started):
     process = started("deaf()")
+    time.sleep(0.2)  # until it has gone deaf
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == b"first\n"
     status, _, err, seconds = ended(process)
@@ -81,6 +82,7 @@ def test_what_will_not_stop_is_left_after_a_second(started):
 
 def test_a_second_one_leaves_at_once(started):
     process = started("deaf()")
+    time.sleep(0.2)  # until it has gone deaf
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline() == b"first\n"
     process.send_signal(signal.SIGINT)

@@ -549,3 +549,12 @@ async def test_a_message_on_its_way_is_a_draft_until_it_is_stored(run_chat, tmp_
         await chat.until(lambda: composer(chat).history.older("") is not None)
         composer(chat).history.stop()
         assert composer(chat).history.older("") == "//new to me\nand"
+
+
+async def test_a_window_without_a_column_for_the_prompt(run_chat):
+    async with run_chat() as chat:
+        prompt = chat.app._chat.composer.prompt
+        prompt.styles.width = 0
+        await chat.pilot.pause()
+        assert prompt.content_size.width == 0
+        assert prompt.render_line(0).cell_length == prompt.size.width

@@ -13,6 +13,7 @@ from textual import events
 from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.keys import Keys
 from textual.message import Message
+from textual.strip import Strip
 from textual.widgets import TextArea
 
 from ..actions.slash import Command, Text, Unknown, parse
@@ -136,6 +137,13 @@ class Prompt(TextArea):
         """Write ``text`` where the cursor is, in place of a selection."""
         self.replace(text, *self.selection, maintain_selection_offset=False)
         self.scroll_cursor_visible()
+
+    def render_line(self, y: int) -> Strip:
+        """A line of the text, or of the placeholder."""
+        # Textual fails to wrap its placeholder where a tiny window leaves no column for it.
+        if not self.content_size.width:
+            return Strip.blank(self.size.width)
+        return super().render_line(y)
 
     async def on_key(self, event: events.Key) -> None:
         """The keys that mean something else here, in the order in which they were typed.
