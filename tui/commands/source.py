@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mlxqwen.errors import ModelNotFound
 
+from ..tilde import expanded
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -41,7 +43,7 @@ def find_source(text: str) -> Source:
     from mlxqwen.hub.catalogue import find
     from mlxqwen.hub.library import local_models, resolve
 
-    folder = Path(text).expanduser()
+    folder = expanded(text)
     known = find(text)
     names = {model.name.lower() for model in local_models()}
     alias = known is not None and "/" not in text and text.lower() not in names

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..tilde import expanded
 from ..units import clock, size
 from .output import cell, dump_json, harmless, show, tell
 from .plan_words import pairs
@@ -57,7 +58,7 @@ def _folder(text: str) -> Path:
     from mlxqwen.hub.library import resolve
     from mlxqwen.hub.places import models_folder
 
-    for path in (Path(text).expanduser(), models_folder() / text):
+    for path in (expanded(text), models_folder() / text):
         unfinished = path.with_name(f"{path.name}.partial")
         if path.name and (path.is_dir() or unfinished.is_dir()):
             return path
