@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -68,6 +69,13 @@ class ModelList(OptionList):
         super().__init__(id=id, markup=False)
         self._rows: dict[str, Row] = {}
         self._used = ""
+        self._painted = 0  # cells of a row when they were painted last
+        self._again: Callable[[], None] | None = None
+
+    def on_resize(self) -> None:
+        """Paint for the new width: below a dialog, the page itself hears nothing of it."""
+        if self._again and self._painted != self.room:
+            self._again()
 
     @property
     def current(self) -> Row | None:
@@ -87,6 +95,10 @@ class ModelList(OptionList):
 
         ``used`` is the model that answers now; ``empty`` is said where there is nothing.
         """
+        self._again = partial(
+            self.present, sections, context=context, used=used, first=first, empty=empty
+        )
+        self._painted = self.room
         before = self.highlighted_option
         wanted = before.id if before else first
         place, top = self.highlighted, self.scroll_offset.y
