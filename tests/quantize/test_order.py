@@ -157,7 +157,6 @@ def test_best_is_calibrated_refined_and_better(tmp_path, source, text):
 
     seen: list[Progress] = []
     order = Order(tmp_path / "best", recipe="best", bits=3, calibration=text)
-    prepared = prepare(order, Folder.open(source))
     carry_out(order, Folder.open(source), progress=seen.append)
     stages = list(dict.fromkeys(report.stage for report in seen))
     assert stages[:2] == ["calibrate", "refine"]
