@@ -75,6 +75,9 @@ def test_ctrl_c_stops_an_answer_and_keeps_it(plain, term):
     chat.type("\x03")
     before = chat.expect("\nStopped; what came is kept.\n")
     chat.expect("You: ")
+    deadline = time.monotonic() + 5
+    while chat.branch()[-1][2] == "streaming" and time.monotonic() < deadline:
+        time.sleep(0.02)  # it is said first and stored then
     kept = chat.branch()[-1]
     assert kept[2] == "stopped"
     assert kept[1].startswith("word0 word1 ")
