@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.message import Message
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from ..widgets.stretching import StretchingList
 from ..words import say
 from .ask import Ask
 from .models_facts import refusal
 
 
-class Choosing(OptionList):
+class Choosing(StretchingList):
     """Lines to choose from; left and right are for whoever shows them."""
 
     DEFAULT_CSS = """
@@ -47,23 +43,6 @@ class Choosing(OptionList):
         }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "stretch(-1)", show=False),
-        Binding("right", "stretch(1)", show=False),
-        Binding("j", "cursor_down", show=False),
-        Binding("k", "cursor_up", show=False),
-    ]
-
-    class Stretched(Message):
-        """Left (-1) or right (1)."""
-
-        def __init__(self, direction: int) -> None:
-            super().__init__()
-            self.direction = direction
-
-    def action_stretch(self, direction: int) -> None:
-        """Left or right."""
-        self.post_message(self.Stretched(direction))
 
 
 def choice(id: str, name: str, about: str = "", width: int = 0) -> Option:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import ClassVar
 
-from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.message import Message
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from ..job import Job
+from ..widgets.stretching import StretchingList
 from ..words import say
 from .models_rows import Row, Section, heading, job_line, paint, row_name
 
 
-class ModelList(OptionList):
+class ModelList(StretchingList):
     """Rows under headings; left and right ask for another context."""
 
     DEFAULT_CSS = """
@@ -51,19 +48,6 @@ class ModelList(OptionList):
         }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "stretch(-1)", show=False),
-        Binding("right", "stretch(1)", show=False),
-        Binding("j", "cursor_down", show=False),
-        Binding("k", "cursor_up", show=False),
-    ]
-
-    class Stretched(Message):
-        """A shorter (-1) or longer (1) context is wanted."""
-
-        def __init__(self, direction: int) -> None:
-            super().__init__()
-            self.direction = direction
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)
@@ -142,10 +126,6 @@ class ModelList(OptionList):
             return False
         self.replace_option_prompt(name, job_line(job, self.room))
         return True
-
-    def action_stretch(self, direction: int) -> None:
-        """Another context."""
-        self.post_message(self.Stretched(direction))
 
 
 def keys_of(row: Row | None) -> dict[str, str]:
