@@ -36,13 +36,12 @@ from .progress import Progress, Report
 from .recipes import Recipe, choose_recipe
 from .scores import Entry, Scores, key_of
 from .sensitivity import PROBES, STREAMS, Sensitivity, measure
-from .sizes import at_least
+from .sizes import CONTEXT, at_least
 from .supply import Folder, Supply
 from .texts import calibration_text, read_text, token_rows
 from .units import CANDIDATES, Unit, units_of
 from .variants import Variant, divergences, rounded
 
-CONTEXT = 8192
 RESERVE = 0.15
 
 # Tokens of the probes, and as many again to compare the finished choice on. All probes are measured

@@ -26,6 +26,7 @@ from .partial import PartialFolder
 from .plan import Plan, make_plan
 from .progress import Progress, Report, Result
 from .recipes import Recipe, RecipeName, choose_recipe
+from .sizes import CONTEXT
 from .space import check_space, fetch_need
 from .supply import Supply
 
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 _TICK = 0.25  # seconds between reports while a shard is fetched
 _FLOATING = frozenset({"F32", "F16", "BF16"})
-
-CONTEXT = 8192
-"""Tokens for which ``fit`` keeps room, and a plan counts memory, where nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

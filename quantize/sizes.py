@@ -7,6 +7,9 @@ from decimal import Decimal
 
 from mlxqwen.errors import UsageError
 
+CONTEXT = 8192
+"""Tokens for which ``fit`` keeps room, and a plan counts memory, where nobody says otherwise."""
+
 _NUMBER = re.compile(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([A-Za-z]*)\s*", re.ASCII)
 _BYTES = {
     **{"": 1, "b": 1},
