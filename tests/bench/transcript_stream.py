@@ -12,35 +12,11 @@ import sys
 import time
 from collections.abc import Iterator
 
+from steady_worker import MIXED  # beside this script
 from textual.app import App, ComposeResult
 
 from tui.widgets.transcript import MessageView, Role, Transcript
 
-MIXED = """## Perché 4 bit?
-
-La memoria **unificata** è il limite: un modello da `30B` in bf16 occupa 60 GB, a 4 bit 17 GB.
-See [the paper](https://example.org/paper) for *details*, costs $5 and $E = mc^2$.
-
-1. Leggi i pesi
-   - gruppo di 64
-   - scala e minimo
-2. Arrotonda 👩‍💻
-
-| formato | bit | errore |
-|:--------|----:|:------:|
-| bf16 | 16 | 0 |
-| 量子化 | 4 | 0.02 |
-
-```python
-def quantise(w, bits=4, group=64):
-    w = w.reshape(-1, group)  # (n, group)
-    scale = (w.max(1) - w.min(1)) / (2**bits - 1)
-    return ((w - w.min(1)) / scale).round()
-```
-
-> 量子化すると、モデルは小さくなり、速くなる。精度はほとんど変わらない。
-
-"""
 BLOCKS = {
     "list": "".join(f"- item {i} with **bold** and `code` in it\n" for i in range(250))[:10_240],
     "table": "| n | name | value |\n|---|---|---|\n"
